@@ -3,13 +3,12 @@
     python scripts/bench/cancel.py [--rounds 10]
 
 The documented limits are 0.5 seconds for a watcher, and 2.5 seconds plus one window for the model. The model counts as
-stopped once its process uses no more CPU time than an idle one.
+stopped once the worker and its children use no more CPU time than idle ones.
 """
 
 import argparse
 import asyncio
 import random
-import signal
 import statistics
 import tempfile
 import time
@@ -19,17 +18,12 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
-from bench_common import print_figure, recording, signed_in, start_worker
+from bench_common import idle_since, print_figure, recording, running_worker, signed_in
 
 import smelt
 from smelt.local import LocalStack
 
 MINUTES = 5.0
-# A shorter sample contains one tick of CPU time or none. Several idle samples are needed, since the model also pauses
-# between two segments.
-SAMPLE_S = 0.05
-IDLE_SAMPLES = 6
-IDLE_SHARE = 0.1
 
 
 async def main(rounds: int) -> None:
@@ -37,13 +31,12 @@ async def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
         file = recording(folder / "speech.wav", MINUTES * 60)
-        async with LocalStack() as stack, signed_in(stack) as client:
-            worker = start_worker(stack, folder, SMELT_CONCURRENCY="1")
-            try:
-                times = [await cancelled(client, file, psutil.Process(worker.pid)) for _ in range(rounds)]
-            finally:
-                worker.send_signal(signal.SIGTERM)
-                await asyncio.to_thread(worker.wait)
+        async with (
+            LocalStack() as stack,
+            signed_in(stack) as client,
+            running_worker(stack, folder, SMELT_CONCURRENCY="1") as worker,
+        ):
+            times = [await cancelled(client, file, worker) for _ in range(rounds)]
     failed, stopped = zip(*times, strict=True)
     report("a watcher is notified of a cancel", failed, 0.5)
     report("the model stops after a cancel", stopped, 2.5)
@@ -58,7 +51,7 @@ async def cancelled(client: smelt.Client, file: Path, worker: psutil.Process) ->
     await asyncio.sleep(1 + random.random())
     began_s = time.monotonic()
     await client.cancel(created.id)
-    failed_s, stopped_s = await asyncio.gather(watching, idle_at(worker))
+    failed_s, stopped_s = await asyncio.gather(watching, idle_since(worker))
     return failed_s - began_s, max(0.0, stopped_s - began_s)
 
 
@@ -76,25 +69,6 @@ async def failed_at(client: smelt.Client, smelt_id: UUID) -> float:
         if isinstance(update, smelt.Failed):
             return time.monotonic()
     raise SystemExit("the watch ended without a terminal update")
-
-
-async def idle_at(worker: psutil.Process) -> float:
-    """Return the time from which the worker used almost no CPU time."""
-    idle_since_s, samples = time.monotonic(), 0
-    while samples < IDLE_SAMPLES:
-        before_s, used_s = time.monotonic(), busy_s(worker)
-        await asyncio.sleep(SAMPLE_S)
-        if busy_s(worker) - used_s > IDLE_SHARE * (time.monotonic() - before_s):
-            idle_since_s, samples = time.monotonic(), 0
-        else:
-            samples += 1
-    return idle_since_s
-
-
-def busy_s(worker: psutil.Process) -> float:
-    """Return the CPU time of a process in seconds."""
-    times = worker.cpu_times()
-    return float(times.user + times.system)
 
 
 def report(what: str, seconds: Sequence[float], promised_s: float) -> None:

@@ -11,7 +11,6 @@ used before and after that moment: if they differ, something else was running, w
 
 import argparse
 import asyncio
-import signal
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
-from bench_common import print_figure, recording, signed_in, start_worker
+from bench_common import cpu_s, print_figure, recording, running_worker, signed_in
 
 import smelt
 from smelt.contract.vocabulary import PERCENT_RANGES
@@ -46,22 +45,16 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
         file = options.file or recording(folder / "speech.wav", options.minutes * 60)
-        async with LocalStack() as stack, signed_in(stack) as client:
-            worker = start_worker(stack, folder)
-            try:
-                # The first one includes the measurement of threads, and warming up.
-                await client.wait((await client.create(files=[recording(folder / "first.wav", 60)])).id)
-                for others in (0,) if options.busy else (0, 2):
-                    created = [await client.create(files=[file], submit=False) for _ in range(others + 1)]
-                    process = psutil.Process(worker.pid)
-                    watched = [asyncio.create_task(estimates(client, one.id, process, options)) for one in created]
-                    for one in created:
-                        await client.submit(one.id)
-                    for place, found in enumerate(await asyncio.gather(*watched)):
-                        report(others, place, found, PROMISED_BUSY if options.busy else PROMISED)
-            finally:
-                worker.send_signal(signal.SIGTERM)
-                await asyncio.to_thread(worker.wait)
+        async with LocalStack() as stack, signed_in(stack) as client, running_worker(stack, folder) as worker:
+            # The first one includes the measurement of threads, and warming up.
+            await client.wait((await client.create(files=[recording(folder / "first.wav", 60)])).id)
+            for others in (0,) if options.busy else (0, 2):
+                created = [await client.create(files=[file], submit=False) for _ in range(others + 1)]
+                watched = [asyncio.create_task(estimates(client, one.id, worker, options)) for one in created]
+                for one in created:
+                    await client.submit(one.id)
+                for place, found in enumerate(await asyncio.gather(*watched)):
+                    report(others, place, found, PROMISED_BUSY if options.busy else PROMISED)
 
 
 async def estimates(
@@ -82,11 +75,6 @@ async def estimates(
             other.kill()
             await other.wait()
     return [*received, Estimate(100.0, 0.0, time.monotonic(), cpu_s(worker))]
-
-
-def cpu_s(worker: psutil.Process) -> float:
-    """Return the processor time of a worker and its children."""
-    return sum(sum(process.cpu_times()[:2]) for process in (worker, *worker.children()))
 
 
 def report(others: int, place: int, estimates_received: list[Estimate], promised: float) -> None:

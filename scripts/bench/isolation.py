@@ -1,15 +1,13 @@
-"""Compares transcribing in a child with transcribing in the same process: processor time and wall time.
+"""Compare transcribing in a child with transcribing in the same process: processor time and wall time.
 
 Each pair transcribes a recording both ways, in alternating order, with the stage `Transcribe`. The model is loaded
-before, which is not measured. Prints a line of JSON for each run, and one with the medians for each recording.
+before, which is not measured. The figures are medians.
 
     .venv/bin/python scripts/bench/isolation.py [--pairs 7] [--seconds 600 5]
 """
 
 import argparse
 import asyncio
-import json
-import statistics
 import tempfile
 import time
 from collections.abc import AsyncGenerator
@@ -20,7 +18,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psutil
-from bench_common import recording
+from bench_common import print_medians, recording
 
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import Claim
@@ -117,8 +115,8 @@ async def measure(model: Any, source: Recording) -> dict[str, float]:
     started_s, used_s = time.monotonic(), processor_s()
     async with stage.turn():
         await stage.run(state.files[0])
-    took = {"wall_s": time.monotonic() - started_s, "processor_s": processor_s() - used_s}
-    return {**took, "segments": len(state.files[0].segments)}
+    assert state.files[0].segments
+    return {"wall_s": time.monotonic() - started_s, "processor_s": processor_s() - used_s}
 
 
 async def compare(source: Recording, pairs: int) -> None:
@@ -129,15 +127,12 @@ async def compare(source: Recording, pairs: int) -> None:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in models}
     for pair in range(pairs):
         for name in sorted(models, reverse=bool(pair % 2)):
-            figures = await measure(models[name], source)
-            found[name].append(figures)
-            rounded = {key: round(value, 3) for key, value in figures.items()}
-            print(json.dumps({"audio_s": source.duration_s, "pair": pair, "model": name, **rounded}), flush=True)
-    for key in ("wall_s", "processor_s"):
-        medians = {name: statistics.median(run[key] for run in runs) for name, runs in found.items()}
-        ratio = medians["in a child"] / medians["in process"]
-        line = {"audio_s": source.duration_s, "figure": key, **{n: round(m, 3) for n, m in medians.items()}}
-        print(json.dumps({**line, "ratio": round(ratio, 3)}), flush=True)
+            found[name].append(await measure(models[name], source))
+    for key, figure in (("wall_s", "time"), ("processor_s", "processor time")):
+        in_child, in_process = ([run[key] for run in found[name]] for name in ("in a child", "in process"))
+        print_medians(
+            f"{figure} of {source.duration_s:g} s in a child", in_child, "s", "in the same process", in_process
+        )
     await shared.aclose()
 
 

@@ -5,6 +5,7 @@ same binaries, the least that any Postgres costs. PostgREST is fetched before th
 long a test waits for a fresh stack of a running cluster; its reference is a `LocalStack` of the same run.
 """
 
+import argparse
 import asyncio
 import os
 import shutil
@@ -23,24 +24,22 @@ from smelt.local.gateway.postgrest import ensure_program
 from smelt.local.paths import cache_folder
 from smelt.settings import LocalSettings
 
-ROUNDS = 3
 
-
-def main() -> None:
+def main(rounds: int) -> None:
     """Measure the best of a few rounds of each."""
     program = asyncio.run(ensure_program(cache_folder(), LocalSettings.read().postgrest))
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as home:
         env = {**os.environ, "XDG_CACHE_HOME": f"{home}/cache", "SMELT_POSTGREST": str(program)}
-        reference_s = min(timed(lambda: initdb(Path(home))) for _ in range(ROUNDS))
+        reference_s = min(timed(lambda: initdb(Path(home))) for _ in range(rounds))
         figures: dict[str, list[float]] = {"from nothing": [], "from the template": [], "warm": []}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             shutil.rmtree(f"{home}/cache", ignore_errors=True)
             for figure, folder in (("from nothing", "first"), ("from the template", "second"), ("warm", "second")):
                 figures[figure].append(timed(lambda folder=folder: smelt("start", f"{home}/{folder}", env)))
                 smelt("stop", f"{home}/{folder}", env)
             shutil.rmtree(f"{home}/first")
             shutil.rmtree(f"{home}/second")
-        fresh_s, stack_s = asyncio.run(clones(program))
+        fresh_s, stack_s = asyncio.run(clones(program, rounds))
     for figure, seconds in figures.items():
         print_figure(
             f"local start, {figure}", min(seconds), "seconds", reference="initdb alone", reference_value=reference_s
@@ -48,13 +47,13 @@ def main() -> None:
     print_figure("fresh stack of a cluster", fresh_s, "seconds", reference="a LocalStack", reference_value=stack_s)
 
 
-async def clones(program: Path) -> tuple[float, float]:
+async def clones(program: Path, rounds: int) -> tuple[float, float]:
     """Return the seconds until a stack is ready, the best of a few: one of a cluster, and one on its own."""
     stack_s, fresh_s = [], []
     async with LocalCluster(postgrest=program) as cluster:
         async with cluster.fresh():
             pass  # The first one makes the template.
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for seconds, stack in ((fresh_s, cluster.fresh()), (stack_s, LocalStack(postgrest=program))):
                 began = time.monotonic()
                 async with stack:
@@ -91,4 +90,6 @@ def initdb(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    main(parser.parse_args().rounds)

@@ -4,14 +4,17 @@ There are three paths: a broadcast from socket to socket; a row from its INSERT 
 included; and the same with a policy that is evaluated for each of as many users. The reference is a bare fan-out server
 on `websockets` with the same subscribers and payload in the same run. A message is sent once all subscribers have the
 previous one; every delivery counts. Prints one line of JSON for each figure.
+
+    python scripts/bench/realtime_latency.py [--subscribers 1 50 500]
 """
 
+import argparse
 import asyncio
 import json
 import multiprocessing
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from multiprocessing.connection import Connection
@@ -46,19 +49,20 @@ BROADCAST = json.dumps(
 Send = Callable[[], Awaitable[object]]
 
 
-def main() -> None:
+def main(numbers: Sequence[int]) -> None:
     """Measure in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="smelt-latency-") as folder:
-        asyncio.run(run(Path(folder)))
+        asyncio.run(run(Path(folder), numbers))
 
 
-async def run(folder: Path) -> None:
+async def run(folder: Path, numbers: Sequence[int]) -> None:
     """Measure against a new server and a new database, each in its own process."""
     postgres = await start_postgres(folder)
     try:
         async with running_in_process(postgres, **UNLIMITED) as (server, _), fan_out() as bare_url:
             await server.sql(FIXTURES.read_text())
-            for subscribers, messages in MESSAGES.items():
+            for subscribers in numbers:
+                messages = MESSAGES[subscribers]
                 reference = await bare(bare_url, subscribers, messages)
                 print_figures("broadcast", subscribers, await broadcasts(server, subscribers, messages), reference)
                 insert = f"insert into notes (body) values ('{TEXT}')"
@@ -184,4 +188,6 @@ async def fan(ready: Connection) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subscribers", type=int, nargs="+", choices=MESSAGES, default=list(MESSAGES))
+    main(parser.parse_args().subscribers)

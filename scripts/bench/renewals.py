@@ -92,7 +92,7 @@ async def main(arguments: argparse.Namespace) -> None:
 
 
 def report(lateness_s: list[float], reference_s: list[float]) -> None:
-    """Print percentiles of both, and the share of renewals in time."""
+    """Print percentiles of both, and the share of late renewals."""
     for percent in (50, 99, 100):
         print_figure(
             f"lateness of a renewal, p{percent}",
@@ -102,10 +102,8 @@ def report(lateness_s: list[float], reference_s: list[float]) -> None:
             reference_value=round(percentile(reference_s, percent) * 1000, 3),
             renewals=len(lateness_s),
         )
-    in_time = sum(late_s <= PROMISED_S for late_s in lateness_s) / len(lateness_s)
-    print_figure(
-        "renewals within 250 ms of their time", 100 * in_time, "percent", reference="promised", reference_value=99.0
-    )
+    late = sum(late_s > PROMISED_S for late_s in lateness_s) / len(lateness_s)
+    print_figure("renewals that are over 250 ms late", 100 * late, "percent", reference="promised", reference_value=1.0)
 
 
 def percentile(values: list[float], percent: int) -> float:

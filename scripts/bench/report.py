@@ -2,7 +2,7 @@
 
     scripts/bench/report [NAME...] [--quick] [--write-only]
 
-Each program's lines are kept in `build/bench/NAME.jsonl`, so that a later call may measure others and still write all.
+Each program's lines are kept in `figures/NAME.jsonl`, so that a later call may measure others and still write all.
 `--quick` takes fewer rounds. `--write-only` measures nothing. A program whose requirements are missing is skipped with
 the reason, and one that fails is named; the exit code is then 1.
 """
@@ -23,9 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from tests.harness.processes import run
+
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
-RESULTS: Final = ROOT / "build" / "bench"
+RESULTS: Final = HERE / "figures"
 README: Final = HERE / "README.md"
 PICTURES: Final = HERE / "pictures"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -43,6 +45,7 @@ class Benchmark:
     quick: tuple[str, ...] | None = None
     variables: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         """Return what this machine lacks; None if the program can run."""
@@ -50,6 +53,8 @@ class Benchmark:
             return f"{variable} is not set"
         if program := next((name for name in self.programs if not shutil.which(name)), None):
             return f"{program} is not installed"
+        if path := next((path for path in self.paths if not (ROOT / path).exists()), None):
+            return f"{path} does not exist"
         return None
 
     def command(self, quick: bool) -> list[str]:
@@ -75,31 +80,50 @@ class Figure:
         return [str(self.line["figure"]), value, reference, _number(self.line.get("ratio")), self.goal, met]
 
 
+REAL: Final = ("SMELT_REAL_SPEECH", "SMELT_REAL_MODEL")
+TEN_MINUTES: Final = "$SMELT_REAL_SPEECH/ten.flac"
+MODEL: Final = ("--model", "$SMELT_REAL_MODEL")
 BENCHMARKS: Final = (
-    Benchmark("local_start"),
+    Benchmark("local_start", quick=("--rounds", "1")),
     Benchmark("start", quick=("--rounds", "3")),
+    Benchmark("speed", (TEN_MINUTES, *MODEL), (TEN_MINUTES, *MODEL, "--seconds", "60", "--pairs", "1"), variables=REAL),
     Benchmark(
-        "speed",
-        ("$SMELT_REAL_SPEECH/ten.flac", "--model", "$SMELT_REAL_MODEL"),
-        ("$SMELT_REAL_SPEECH/ten.flac", "--model", "$SMELT_REAL_MODEL", "--pairs", "1"),
-        variables=("SMELT_REAL_SPEECH", "SMELT_REAL_MODEL"),
+        "overhead",
+        ("--file", TEN_MINUTES, *MODEL),
+        ("--file", TEN_MINUTES, *MODEL, "--rounds", "3", "--text-rounds", "1"),
+        variables=REAL,
     ),
+    Benchmark("isolation", quick=("--pairs", "1", "--seconds", "60")),
+    Benchmark("words", quick=("--only", "jfk"), variables=REAL),
     Benchmark(
         "speakers",
         ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL"),
+        ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL", "--only", "call.flac"),
         variables=("SMELT_REAL_SPEECH", "SMELT_REAL_SPEAKER_MODEL"),
     ),
     Benchmark("messages", quick=("--texts", "10", "--clips", "3", "--counted", "1")),
-    Benchmark("job_queue", quick=("--sizes", "100,1000")),
-    Benchmark("watch_memory"),
-    Benchmark("streams"),
-    Benchmark("realtime_latency"),
+    Benchmark("job_queue", quick=("--only", "growth", "--sizes", "100,1000")),
+    Benchmark(
+        "watching", quick=("--rounds", "30", "--idle-s", "30"), programs=("node",), paths=("tests/js/node_modules",)
+    ),
+    Benchmark("watch_memory", quick=("--watches", "200", "--polled-s", "10")),
+    Benchmark("streams", quick=("--streams", "50", "--reports", "5", "--settle-s", "3")),
+    Benchmark("realtime_latency", quick=("--subscribers", "1", "50")),
     Benchmark("realtime_churn", quick=("--seconds", "20")),
-    Benchmark("recovery", quick=("--rounds", "2")),
+    Benchmark("recovery", quick=("reset", "server restart", "close 1006", "expired token", "--rounds", "1")),
     Benchmark("cancel", quick=("--rounds", "3")),
-    Benchmark("resume", quick=("--kills", "1")),
-    Benchmark("eta", quick=("--minutes", "3")),
-    Benchmark("memory", quick=("--hours", "0.5")),
+    Benchmark(
+        "resume",
+        quick=("worker killed", "model crashed", "decoder killed", "--rounds", "1", "--lease-s", "5"),
+    ),
+    Benchmark(
+        "renewals",
+        ("--recording", TEN_MINUTES, *MODEL, "--compute-type", "int8", "--interval", "0.5"),
+        quick=("--interval", "0.5"),
+        variables=REAL,
+    ),
+    Benchmark("eta", quick=("--minutes", "2")),
+    Benchmark("memory", quick=("--hours", "0.1", "--count", "20")),
     Benchmark("gateway_uploads", quick=("--count", "8", "--mib", "20")),
     Benchmark("upload", quick=("--mib", "50"), programs=("chromium",)),
     Benchmark("scale"),
@@ -133,27 +157,32 @@ def _chosen(names: Sequence[str]) -> list[Benchmark]:
 
 def _run(benchmark: Benchmark, quick: bool) -> bool:
     began_s, load = time.monotonic(), os.getloadavg()[0]
-    done = subprocess.run(benchmark.command(quick), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    try:
+        done = run(benchmark.command(quick), timeout_s=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        print(f"{benchmark.name}: killed after {TIMEOUT_S:.0f} s", file=sys.stderr)
+        return False
     print(f"{benchmark.name}: exit code {done.returncode}, {time.monotonic() - began_s:.0f} s", file=sys.stderr)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"figure"')]
     if lines:
-        run = {"run": datetime.now(UTC).date().isoformat(), "load": round(load, 1), "quick": quick}
-        (RESULTS / f"{benchmark.name}.jsonl").write_text("\n".join([json.dumps(run), *lines]) + "\n")
+        today = datetime.now(UTC).date().isoformat()
+        first = json.dumps({"run": today, "load": round(load, 1), "quick": quick, "machine": machine()})
+        (RESULTS / f"{benchmark.name}.jsonl").write_text("\n".join([first, *lines]) + "\n")
     if done.returncode:
         print(done.stderr[-2000:], file=sys.stderr)
     return done.returncode == 0
 
 
 def _lines(name: str) -> list[dict[str, Any]]:
+    """Return the lines of the last run: the first one describes the run."""
     path = RESULTS / f"{name}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _figures(name: str) -> Iterator[Figure]:
     goals = tomllib.loads((HERE / "goals.toml").read_text())["goal"]
-    for line in _lines(name):
-        if "figure" in line and "value" in line:
-            yield Figure(name, line, *_judged(line, goals))
+    for line in _lines(name)[1:]:
+        yield Figure(name, line, *_judged(line, goals))
 
 
 def _judged(line: dict[str, Any], goals: list[dict[str, Any]]) -> tuple[str, bool | None]:
@@ -172,17 +201,18 @@ def _judged(line: dict[str, Any], goals: list[dict[str, Any]]) -> tuple[str, boo
         return "", None
     if "difference" in goal:
         return f"at most {_number(goal['difference'])} more", value - reference <= goal["difference"]
-    return f"ratio at most {_number(goal['ratio'])}", line["ratio"] <= goal["ratio"]
+    return f"ratio at most {_number(goal['ratio'])}", value <= goal["ratio"] * reference
 
 
 def _write_readme(figures: dict[str, list[Figure]]) -> None:
     """Replace the figures between the two marks."""
-    parts = [_machine()]
+    parts = []
     for name, found in figures.items():
         if found:
-            run = _lines(name)[0]
-            quick = ", a quick run" if run.get("quick") else ""
-            parts += [f"### `{name}.py`", f"Measured on {run['run']} at load {run['load']}{quick}.", _table(found)]
+            first = _lines(name)[0]
+            quick = ", a quick run" if first["quick"] else ""
+            measured = f"Measured on {first['run']} at load {first['load']}{quick}; {first['machine']}."
+            parts += [f"### `{name}.py`", measured, _table(found)]
             if (PICTURES / f"{name}.svg").exists():
                 parts.append(f"![Ratios to the reference](pictures/{name}.svg)")
     before, _, rest = README.read_text().partition(BEGIN)
@@ -194,14 +224,12 @@ def _table(found: Sequence[Figure]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Return the processors and the versions of this machine."""
     model = next(
         (line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")), platform.processor()
     )
-    return (
-        f"Machine: {os.cpu_count()} cores ({model}), {platform.system()}, Python {platform.python_version()}. "
-        "Compare the ratios, not the times."
-    )
+    return f"{os.cpu_count()} cores ({model}), {platform.system()}, Python {platform.python_version()}"
 
 
 def _cpu_lines() -> list[str]:

@@ -2,8 +2,8 @@
 
     python scripts/bench/scale.py [FIGURES ...] [--workers 100] [--smelts-per-day 1000000] [--kind "audio of 65 s"]
 
-FIGURES are the lines that `messages.py` and `job_queue.py --only growth` have printed, by default those of the tables
-in the README (`figures.jsonl`).
+FIGURES are the lines that `messages.py` and `job_queue.py --only growth` have printed, by default those of the last
+report (`figures/messages.jsonl`, `figures/job_queue.jsonl`).
 
 For each plan and resource, prints the need at the peak, the limit, and the smelts a day at which it binds; the line
 with `is_first` names the resource that binds first on that plan, and what to change then. Nothing runs: the limits of
@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from bench_common import print_figure
 
+MEASURED: Final = [Path(__file__).parent / "figures" / f"{name}.jsonl" for name in ("messages", "job_queue")]
 DAY_S: Final = 86_400
 MONTH_D: Final = 30
 # The limits of Realtime: https://supabase.com/docs/guides/realtime/limits. The cores of a compute are an assumption.
@@ -165,7 +166,7 @@ def limits_of(plan: str, assumed: Assumptions = ASSUMPTIONS) -> dict[str, float]
 def main() -> None:
     """Print the needs and limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("figures", type=Path, nargs="*", default=[Path(__file__).with_name("figures.jsonl")])
+    parser.add_argument("figures", type=Path, nargs="*", default=MEASURED)
     parser.add_argument("--workers", type=int, default=100)
     parser.add_argument("--smelts-per-day", type=float, default=1_000_000)
     parser.add_argument("--kind", default="audio of 65 s")

@@ -1,18 +1,20 @@
 """Measure the diarization error rate of recordings with known turns, and the time and memory that it takes.
 
-    python scripts/bench/speakers.py FOLDER MODEL
+    python scripts/bench/speakers.py FOLDER MODEL [--only RECORDING...]
 
 FOLDER has recordings, each with `NAME.json` beside it: a list of turns {"start", "end", "spk"}, or {"file"} named
 `SPEAKER-...`. MODEL is an ONNX file (`scripts/speaker-model`). The reference of each is that all speech is of one
 speaker. Prints a line of JSON per recording, and exits with 1 if one misses its bar.
 """
 
+import argparse
 import asyncio
 import json
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,18 +44,20 @@ def decoded(source: Path, folder: Path) -> Recording:
     return Recording(path, len(samples))
 
 
-def recordings(folder: Path) -> list[tuple[Path, Path]]:
-    """Return the recordings of a folder with the files of their known turns."""
+def recordings(folder: Path, only: Sequence[str]) -> list[tuple[Path, Path]]:
+    """Return the recordings of a folder with the files of their known turns; all, or those with these names."""
     pairs = [(path, path.with_suffix(".json")) for path in sorted(folder.iterdir()) if path.suffix != ".json"]
     return [
-        (path, beside) for path, beside in pairs if beside.exists() and isinstance(json.loads(beside.read_text()), list)
+        (path, beside)
+        for path, beside in pairs
+        if (not only or path.name in only) and beside.exists() and isinstance(json.loads(beside.read_text()), list)
     ]
 
 
-async def main(folder: Path, model: Path) -> int:
+async def main(folder: Path, model: Path, only: Sequence[str]) -> int:
     """Measure each recording; return the exit code."""
     missed = 0
-    for source, beside in recordings(folder):
+    for source, beside in recordings(folder, only):
         with tempfile.TemporaryDirectory() as work:
             recording = decoded(source, Path(work))
             started_s = time.monotonic()
@@ -80,6 +84,9 @@ async def main(folder: Path, model: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), Path(sys.argv[2]))))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--only", nargs="+", default=[])
+    given = parser.parse_args()
+    sys.exit(asyncio.run(main(given.folder, given.model, given.only)))

@@ -1,19 +1,23 @@
 """Compare the time, processor time, memory and words of smelt with those of faster-whisper, on a real recording.
 
-    python scripts/bench/speed.py FILE --model FOLDER [--pairs 5] [--batch-size 8] [--cpu-threads 1] [--only worker]
+    python scripts/bench/speed.py FILE --model FOLDER [--seconds 600] [--pairs 5] [--batch-size 8] [--cpu-threads 1]
+        [--only worker]
+
+With `--seconds`, only the beginning of the recording is transcribed.
 
 The part `engine` transcribes the recording in pairs of fresh processes, in alternating order: smelt's engine and
 faster-whisper with the same settings, sequentially and in batches. The figures are medians of the ratio of a pair.
 
 The part `worker` compares a worker with the defaults of smelt, once it has measured its threads and lanes, with the
-defaults of faster-whisper: for the recording, and for four clips of a minute, which faster-whisper transcribes in turn.
+defaults of faster-whisper: for the recording, and for four clips of it, of a minute at most, which faster-whisper
+transcribes in turn.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +29,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from bench_common import print_figure, signed_in, start_worker
+from bench_common import print_figure, recording, running_worker, signed_in
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 from transcribe_file import transcribe_file
 
@@ -33,6 +37,7 @@ import smelt
 from smelt.contract.state import Created
 from smelt.local import LocalStack
 from smelt.processor.media.recording import SAMPLE_RATE
+from smelt.processor.speech.loaded import model_environment
 from smelt.processor.speech.model import load_model
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import ModelOptions, SpeechOptions
@@ -76,10 +81,12 @@ def text_of(arm: str, model: WhisperModel, file: Path, batch_size: int) -> str:
 
 
 def in_process(arm: str, files: Sequence[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """Transcribe files in a fresh process."""
+    """Transcribe files in a fresh process; smelt's has the environment of a model in a worker."""
     command = [sys.executable, __file__, *map(str, files), "--model", str(options.model), "--arm", arm]
     command += ["--batch-size", str(options.batch_size), "--cpu-threads", str(options.cpu_threads)]
-    printed: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    environment = {**os.environ, **(model_environment() if arm.startswith("smelt") else {})}
+    ended = subprocess.run(command, check=True, capture_output=True, env=environment)
+    printed: dict[str, Any] = json.loads(ended.stdout)
     return printed
 
 
@@ -111,33 +118,28 @@ async def compare_worker(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         folder = Path(name)
         clips = cut(options.files[0], folder)
-        async with LocalStack() as stack, signed_in(stack) as client:
-            worker = start_worker(stack, folder, **settings)
-            try:
-                # It measures and loads the model meanwhile.
-                await finished(client, [await client.create(files=[clips[0]])])
-                for figure, files, limit in (
-                    ("the recording", options.files, MAX_ONE),
-                    ("four clips of a minute", clips, MAX_QUEUE),
-                ):
-                    bare = await asyncio.to_thread(in_process, "bare-defaults", files, options)
-                    created = [await client.create(files=[file], submit=False) for file in files]
-                    started_s = time.monotonic()
-                    for one in created:
-                        await client.submit(one.id)
-                    await finished(client, created)
-                    print_figure(
-                        f"worker: time for {figure}, of the defaults of faster-whisper",
-                        (time.monotonic() - started_s) / bare["wall_s"],
-                        "ratio",
-                        reference="bar",
-                        reference_value=limit,
-                        smelt_s=round(time.monotonic() - started_s, 1),
-                        bare_s=round(bare["wall_s"], 1),
-                    )
-            finally:
-                worker.send_signal(signal.SIGTERM)
-                await asyncio.to_thread(worker.wait)
+        async with LocalStack() as stack, signed_in(stack) as client, running_worker(stack, folder, **settings):
+            # It measures and loads the model meanwhile.
+            await finished(client, [await client.create(files=[clips[0]])])
+            for figure, files, limit in (
+                ("the recording", options.files, MAX_ONE),
+                ("four clips", clips, MAX_QUEUE),
+            ):
+                bare = await asyncio.to_thread(in_process, "bare-defaults", files, options)
+                created = [await client.create(files=[file], submit=False) for file in files]
+                started_s = time.monotonic()
+                for one in created:
+                    await client.submit(one.id)
+                await finished(client, created)
+                print_figure(
+                    f"worker: time for {figure}, of the defaults of faster-whisper",
+                    (time.monotonic() - started_s) / bare["wall_s"],
+                    "ratio",
+                    reference="bar",
+                    reference_value=limit,
+                    smelt_s=round(time.monotonic() - started_s, 1),
+                    bare_s=round(bare["wall_s"], 1),
+                )
 
 
 async def finished(client: smelt.Client, created: Sequence[Created]) -> None:
@@ -149,8 +151,9 @@ def cut(source: Path, folder: Path) -> list[Path]:
     """Write the clips of a recording."""
     samples = decode_audio(str(source), sampling_rate=SAMPLE_RATE)
     clips = [folder / f"clip{number}.wav" for number in range(CLIPS)]
+    length = min(CLIP_S * SAMPLE_RATE, len(samples) // CLIPS)
     for number, clip in enumerate(clips):
-        part = samples[number * CLIP_S * SAMPLE_RATE : (number + 1) * CLIP_S * SAMPLE_RATE]
+        part = samples[number * length : (number + 1) * length]
         with wave.open(str(clip), "wb") as target:
             target.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
             target.writeframes((np.clip(part, -1, 1) * 32767).astype("<i2").tobytes())
@@ -162,16 +165,20 @@ def main(options: argparse.Namespace) -> None:
     if options.arm:
         print(json.dumps(transcribed(options.arm, options.files, options)))
         return
-    if options.only != "worker":
-        compare_engines(options)
-    if options.only != "engine":
-        asyncio.run(compare_worker(options))
+    with tempfile.TemporaryDirectory(prefix="smelt-bench-") as folder:
+        if options.seconds:
+            options.files = [recording(Path(folder) / file.name, options.seconds, file) for file in options.files]
+        if options.only != "worker":
+            compare_engines(options)
+        if options.only != "engine":
+            asyncio.run(compare_worker(options))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--cpu-threads", type=int, default=0, help="0: the default of CTranslate2")

@@ -19,9 +19,8 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from statistics import median
 
-from bench_common import print_figure, signed_in, start_worker
+from bench_common import print_medians, signed_in, start_worker
 
 import smelt
 from smelt.backend.project import Project
@@ -50,28 +49,26 @@ async def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory(prefix="smelt-bench-") as name:
         async with LocalStack() as stack, signed_in(stack) as client:
             claim = partial(first_claim, stack, client, Path(name))
-            await claim()  # A worker may measure the machine at its first start.
             claimed, loaded = await alternate(rounds, claim, threaded(load_alone))
     print_figures("worker start, to the first claim", claimed, "faster-whisper loads the model", loaded)
 
 
-def print_figures(figure: str, measured: Measured, reference: str, referred: Measured) -> None:
+def print_figures(figure: str, measured: list[Measured], reference: str, referred: list[Measured]) -> None:
     """Print the seconds until the start is complete, and those of the processor."""
-    print_figure(figure, measured[0], "s", reference=reference, reference_value=referred[0])
-    print_figure(f"processor time, {figure}", measured[1], "s", reference=reference, reference_value=referred[1])
+    starts_s, processors_s = zip(*measured, strict=True)
+    reference_starts_s, reference_processors_s = zip(*referred, strict=True)
+    print_medians(figure, starts_s, "s", reference, reference_starts_s)
+    print_medians(f"processor time, {figure}", processors_s, "s", reference, reference_processors_s)
 
 
 async def alternate(
     rounds: int, first: Callable[[], Awaitable[Measured]], second: Callable[[], Awaitable[Measured]]
-) -> tuple[Measured, Measured]:
-    """Return the medians of both, measured in turn."""
+) -> tuple[list[Measured], list[Measured]]:
+    """Return the rounds of both, measured in turn."""
+    # The first start reads files from the disk; a worker may also measure the machine.
+    await first(), await second()
     pairs = [(await first(), await second()) for _ in range(rounds)]
-    return middle([pair[0] for pair in pairs]), middle([pair[1] for pair in pairs])
-
-
-def middle(measured: list[Measured]) -> Measured:
-    """Return the medians."""
-    return median(start_s for start_s, _ in measured), median(processor_s for _, processor_s in measured)
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
 def threaded(measure: Callable[..., Measured], *arguments: object) -> Callable[[], Awaitable[Measured]]:

@@ -1,10 +1,13 @@
-"""Measure 500 event streams of one gateway: memory per stream, and the time from a commit to the last stream.
+"""Measure many event streams of one gateway: memory per stream, and the time from a commit to the last stream.
+
+    python scripts/bench/streams.py [--streams 500] [--reports 20] [--settle-s 15]
 
 Prints one line of JSON for each figure. The gateway is a process of its own; its streams follow the same smelt, or one
 smelt each. Memory is the growth of the process for each stream; its reference is a bare `StreamingResponse` with as
 many connections. The reference for the time is a single stream of the same gateway.
 """
 
+import argparse
 import asyncio
 import os
 import re
@@ -26,11 +29,11 @@ import psycopg
 from bench_common import print_figure
 
 from smelt.backend.project import Project
+from smelt.local import LocalStack
+from smelt.settings import LocalSettings
 from tests.harness.scripted_worker import ScriptedWorker
-from tests.harness.stacks import Stack, User, running_local, sign_up
+from tests.harness.stacks import Stack, User, running, sign_up
 
-STREAMS = 500
-REPORTS = 20
 TIMEOUT_S = 120.0
 BARE = """
 import asyncio, sys, uvicorn
@@ -49,29 +52,32 @@ uvicorn.run(app, port=int(sys.argv[1]), log_level="info", access_log=False)
 """
 
 
-def main() -> None:
+def main(streams: int, reports: int, settle_s: float) -> None:
     """Measure against one stack."""
-    with running_local() as stack, tempfile.TemporaryDirectory() as folder:
+    local = LocalStack(postgrest=LocalSettings.read().postgrest)
+    with running(local) as stack, tempfile.TemporaryDirectory() as folder:
         user = sign_up(stack)
         with psycopg.connect(stack.db_url, autocommit=True) as connection:
-            connection.execute("update smelt.limits set max_open = %s", (STREAMS + 10,))
+            connection.execute("update smelt.limits set max_open = %s", (streams + 10,))
         with bare_server(Path(folder)) as (url, process):
-            bare_kb = asyncio.run(memory(url, process, user, ["bare"]))
-        for name, count in (("of one smelt", 1), (f"of {STREAMS} smelts", STREAMS)):
+            bare_kb = asyncio.run(memory(url, process, user, ["bare"], streams, settle_s))
+        for name, count in (("of one smelt", 1), (f"of {streams} smelts", streams)):
             with gateway(stack, Path(folder)) as (url, process):
                 ids = asyncio.run(create(url, user, count))
-                kilobytes = asyncio.run(memory(url, process, user, [f"api/smelts/{one}/events" for one in ids]))
+                kilobytes = asyncio.run(
+                    memory(url, process, user, [f"api/smelts/{one}/events" for one in ids], streams, settle_s)
+                )
             print_figure(
-                f"{STREAMS} streams {name}, memory of a stream",
+                f"{streams} streams {name}, memory of a stream",
                 kilobytes,
                 "kb",
                 reference="a bare StreamingResponse",
                 reference_value=round(bare_kb, 1),
             )
         with gateway(stack, Path(folder)) as (url, _):
-            one, many = (asyncio.run(latency(stack, url, user, count)) for count in (1, STREAMS))
+            one, many = (asyncio.run(latency(stack, url, user, count, reports)) for count in (1, streams))
         print_figure(
-            f"{STREAMS} streams of one smelt, from the commit to the last stream, median of {REPORTS} reports",
+            f"{streams} streams of one smelt, from the commit to the last stream, median of {reports} reports",
             statistics.median(many),
             "s",
             reference="one stream",
@@ -92,20 +98,22 @@ async def create(url: str, user: User, count: int) -> list[str]:
         return await asyncio.gather(*(one() for _ in range(count)))
 
 
-async def memory(url: str, process: psutil.Process, user: User, paths: Sequence[str]) -> float:
+async def memory(
+    url: str, process: psutil.Process, user: User, paths: Sequence[str], count: int, settle_s: float
+) -> float:
     """Open the streams; return the growth of the process for each of them, in KB."""
     async with AsyncExitStack() as opened:
         for number in range(10):  # The first streams import modules and open connections.
             await opened.enter_async_context(reader(url, user, paths[number % len(paths)]))
-        await asyncio.sleep(5)
+        await asyncio.sleep(settle_s)
         before = process.memory_info().rss
-        for number in range(STREAMS):
+        for number in range(count):
             await opened.enter_async_context(reader(url, user, paths[number % len(paths)]))
-        await asyncio.sleep(15)
-        return (process.memory_info().rss - before) / 1024 / STREAMS
+        await asyncio.sleep(settle_s)
+        return (process.memory_info().rss - before) / 1024 / count
 
 
-async def latency(stack: Stack, url: str, user: User, count: int) -> list[float]:
+async def latency(stack: Stack, url: str, user: User, count: int, reports: int) -> list[float]:
     """Return for each report the seconds from its commit until the last stream has the event."""
     [smelt_id] = await create(url, user, 1)
     async with Project(stack.api_url, stack.service_role_key) as project, AsyncExitStack() as opened:
@@ -115,7 +123,7 @@ async def latency(stack: Stack, url: str, user: User, count: int) -> list[float]
         ]
         await asyncio.sleep(2)
         seconds = []
-        for number in range(REPORTS):
+        for number in range(reports):
             waiting = asyncio.gather(*(until(one, f"word {number}".encode()) for one in readers))
             began = time.monotonic()  # The event is broadcast after the commit, by this process.
             await job.report("transcribing", 21.0 + number, words=[f"word {number}"], first=number)
@@ -194,4 +202,9 @@ def started(
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, default=500)
+    parser.add_argument("--reports", type=int, default=20)
+    parser.add_argument("--settle-s", type=float, default=15.0)
+    given = parser.parse_args()
+    main(given.streams, given.reports, given.settle_s)

@@ -1,12 +1,15 @@
 """Measure a thousand watches of one client: memory per watch, sockets, seconds until all are joined, and requests per
 second without Realtime.
 
+    python scripts/bench/watch_memory.py [--watches 1000] [--polled-s 60]
+
 Prints one line of JSON for each figure. The reference is the official client alone, which joins the same channels, a
 hundred on each socket, and keeps no state; each is measured in its own process against the same embedded stack. The
 client limits its joins to half of the rate that the platform's smallest plan allows all clients of a project: that is
 most of the time until all are joined.
 """
 
+import argparse
 import asyncio
 import gc
 import multiprocessing
@@ -28,12 +31,10 @@ from smelt.subscriber.client import connect
 from tests.harness.proxies import faulty_proxy
 from tests.harness.stacks import running, sign_up
 
-WATCHES = 1000
 OFFICIAL = "official client alone"
 CREATED_AT_ONCE = 8
 CHANNELS_A_SOCKET = 100
 TIMEOUT_S = 180
-POLLED_S = 60
 
 
 @dataclass(frozen=True)
@@ -45,26 +46,26 @@ class Cost:
     joined_s: float
 
 
-def main() -> None:
+def main(watches: int, polled_s: float) -> None:
     """Measure both against one stack."""
     with running(LocalStack(postgrest=LocalSettings.read().postgrest)) as stack:
         with psycopg.connect(stack.db_url, autocommit=True) as connection:
-            connection.execute("update smelt.limits set max_open = %s", (WATCHES,))
+            connection.execute("update smelt.limits set max_open = %s", (watches,))
         access = (stack.api_url, stack.anon_key, sign_up(stack).access_token)
-        ids = in_a_process_of_its_own(create_all, *access)
+        ids = in_a_process_of_its_own(create_all, *access, watches)
         ours = in_a_process_of_its_own(watch_all, *access, ids)
         bare = in_a_process_of_its_own(join_all, *access, ids)
-        requests = in_a_process_of_its_own(poll_all, *access, ids)
+        requests = in_a_process_of_its_own(poll_all, *access, ids, polled_s)
     joins_per_s = RealtimeTimings().joins_per_second  # The joins of the first second are not delayed.
-    limit_s = (WATCHES - joins_per_s) / joins_per_s
+    limit_s = (watches - joins_per_s) / joins_per_s
     for figure, value, unit, reference, reference_value in (
         ("memory of a watch", ours.kilobytes_each, "KB", OFFICIAL, bare.kilobytes_each),
         ("sockets", ours.sockets, "sockets", OFFICIAL, bare.sockets),
         ("until all are joined", ours.joined_s, "seconds", OFFICIAL, bare.joined_s),
         ("until all are joined", ours.joined_s, "seconds", "the rate limit of joins", limit_s),
-        ("without Realtime", requests / POLLED_S, "requests/s", "one request a second", 1.0),
+        ("without Realtime", requests / polled_s, "requests/s", "one request a second", 1.0),
     ):
-        print_figure(f"{WATCHES} watches, {figure}", value, unit, reference=reference, reference_value=reference_value)
+        print_figure(f"{watches} watches, {figure}", value, unit, reference=reference, reference_value=reference_value)
 
 
 def in_a_process_of_its_own(work, *arguments):
@@ -78,7 +79,7 @@ def run(work, *arguments):
     return asyncio.run(work(*arguments))
 
 
-async def create_all(url: str, key: str, token: str) -> list[str]:
+async def create_all(url: str, key: str, token: str, count: int) -> list[str]:
     """Create the smelts; return their ids."""
     limit = asyncio.Semaphore(CREATED_AT_ONCE)
     async with connect(url, key, token) as client:
@@ -87,7 +88,7 @@ async def create_all(url: str, key: str, token: str) -> list[str]:
             async with limit:
                 return str((await client.create(text=f"Text {number}")).id)
 
-        return await asyncio.gather(*(create(number) for number in range(WATCHES)))
+        return await asyncio.gather(*(create(number) for number in range(count)))
 
 
 async def watch_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
@@ -107,14 +108,14 @@ async def watch_all(url: str, key: str, token: str, ids: Sequence[str]) -> Cost:
         return cost
 
 
-async def poll_all(url: str, key: str, token: str, ids: Sequence[str]) -> int:
+async def poll_all(url: str, key: str, token: str, ids: Sequence[str], seconds: float) -> int:
     """Watch all smelts while Realtime is unreachable; return the number of requests."""
     async with faulty_proxy(url) as proxy, connect(proxy.url, key, token) as client:
         proxy.reject("realtime")
         watches = [client.watch(one) for one in ids]
         await asyncio.gather(*(anext(watch) for watch in watches))
         before = client.diagnostics().read_count
-        await asyncio.sleep(POLLED_S)
+        await asyncio.sleep(seconds)
         requests = client.diagnostics().read_count - before
         for watch in watches:
             await watch.aclose()
@@ -156,4 +157,8 @@ def resident_kb() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--watches", type=int, default=1000)
+    parser.add_argument("--polled-s", type=float, default=60.0)
+    given = parser.parse_args()
+    main(given.watches, given.polled_s)

@@ -2,7 +2,8 @@
 
     python scripts/bench/words.py [FOLDER] [--only jfk,ten] [--batch-size 8] [--lanes 2] [--word-times] [--skip-long]
 
-Prints one JSON object per recording, and a last one with the sums and the verdict; exits with 1 if a recording fails.
+Prints one JSON object per recording, one with the sums and the verdict, and the sums as figures; exits with 1 if a
+recording fails.
 
 - The reference is the known text: `NAME.txt` beside `NAME.flac`, or that of `known_texts.py`. Without one, it is the
   text of *bare*.
@@ -33,6 +34,7 @@ from typing import Any
 
 import av
 import numpy as np
+from bench_common import print_figure
 from faster_whisper import WhisperModel, decode_audio
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 from known_texts import LANGUAGES, SPEECH_STARTS_S, known_text
@@ -91,7 +93,22 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps(row), flush=True)
     end = verdict(rows)
     print(json.dumps(end), flush=True)
+    print_sums(end)
     return 0 if end["passed"] else 1
+
+
+def print_sums(end: Mapping[str, Any]) -> None:
+    """Print the sums as figures."""
+    for figure, unit, key in (
+        ("wrong and missing words", "words", "errors"),
+        ("loops", "count", "loops"),
+        ("speech without text", "s", "uncovered_s"),
+        ("processor time", "s", "cpu_s"),
+    ):
+        reference_value = end[f"bare_{key}"]
+        print_figure(f"{figure} of all recordings", end[key], unit, reference="bare", reference_value=reference_value)
+    failed = len(end["failed"])
+    print_figure("recordings that fail", failed, "count", reference="promised", reference_value=0, rows=end["rows"])
 
 
 def recordings(options: argparse.Namespace) -> Iterator[Path]:

@@ -26,11 +26,11 @@ def map_api_error(code: str | None, message: str, hint: str | None = None) -> Sm
 
     Args:
         code: A SQLSTATE, a PGRST code, or an HTTP status. Errors of smelt's own functions are `PT4xx`. None if the
-            response came from a proxy in front of PostgREST.
+            response came from a proxy in front of PostgREST, empty if PostgREST lost its connection to the database.
         message: The sentence for people.
         hint: The stable code of an error of smelt's own functions.
     """
-    if code is None:
+    if not code:
         return Unavailable(message)
     if code.startswith("PT"):
         return map_rejection(hint or code, message)

@@ -146,7 +146,7 @@ async def _respond(doing: str, executing: Awaitable[APIResponse]) -> APIResponse
     try:
         return await executing
     except APIError as exc:
-        raise map_api_error(exc.code, exc.message or f"{doing}: the response is not from PostgREST", exc.hint) from exc
+        raise map_api_error(exc.code, exc.message or f"{doing}: the response has no message", exc.hint) from exc
     except httpx.TransportError as exc:
         raise map_transport_error(doing, exc) from exc
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from smelt.backend.rpc import Rpc, RpcResponse, parse
 from smelt.contract.events import Model, Output, Result
+from smelt.contract.schema_version import schema_issue
 from smelt.contract.vocabulary import ErrorCode, Status
 from smelt.contract.work import (
     ClaimBatch,
@@ -25,7 +26,7 @@ from smelt.contract.work import (
     SmeltAttempts,
     Verdict,
 )
-from smelt.errors import NotFound
+from smelt.errors import NotFound, SettingsError
 
 
 class ExpiredObject(Model):
@@ -46,7 +47,22 @@ MAX_WAITING_COUNT: Final = 1000
 """Waiting smelts are counted up to this number."""
 
 
-class Health(Model):
+class SchemaVersion(Model):
+    """The version of the project's schema, and the lowest one that a worker may be made for.
+
+    Both are 0 for a schema from before it had a version.
+    """
+
+    schema_version: int = 0
+    schema_compatible_from: int = 0
+
+    def require_compatible(self) -> None:
+        """Raise `SettingsError`, which names the side to update, if this installation cannot work with the schema."""
+        if issue := schema_issue(self.schema_version, self.schema_compatible_from):
+            raise SettingsError(f"{issue.observed}; {issue.remedy}")
+
+
+class Health(SchemaVersion):
     """The response of `get_smelt_health`: counts, ages in seconds, and the database's clock.
 
     `migrations` contains the versions in the project's migration history, None if it has no history. `unsent`
@@ -57,9 +73,6 @@ class Health(Model):
     """
 
     now: datetime
-    # 0 for a schema from before it had a version.
-    schema_version: int = 0
-    schema_compatible_from: int = 0
     migrations: tuple[str, ...] | None
     missing_partition: str | None = None
     max_file_bytes: int
@@ -306,9 +319,12 @@ class WorkerRpc:
         response = await self.rpc.call("confirm_smelts_purged", paths=list(paths), smelt_ids=list(smelt_ids))
         return parse(Purged, response)
 
-    async def heartbeat_worker(self, worker_id: str, info: Mapping[str, Any], *, host: str | None = None) -> None:
-        """Record a heartbeat of a worker with its current state and its machine."""
-        await self.rpc.call("heartbeat_smelt_worker", worker_id=worker_id, info=dict(info), host=host)
+    async def heartbeat_worker(
+        self, worker_id: str, info: Mapping[str, Any], *, host: str | None = None
+    ) -> SchemaVersion:
+        """Record a heartbeat of a worker with its current state and its machine; return the version of the schema."""
+        response = await self.rpc.call("heartbeat_smelt_worker", worker_id=worker_id, info=dict(info), host=host)
+        return parse(SchemaVersion, response)
 
     async def remove_worker(self, worker_id: str) -> None:
         """Remove the row of a worker that exits; not retried."""

@@ -32,7 +32,10 @@ class Heartbeat:
         self._heartbeats.request()
 
     async def run_heartbeat(self) -> None:
-        """Send a heartbeat every 5 s, and within 2 s after `request`, until cancelled."""
+        """Send a heartbeat every 5 s, and within 2 s after `request`, until cancelled.
+
+        Raises `SettingsError` once this worker cannot work with the project's schema any longer.
+        """
         await self._heartbeats.run()
 
     async def leave(self) -> None:
@@ -44,4 +47,5 @@ class Heartbeat:
             logger.warning("removing the row of the worker failed: %s", str(exc) or "no response")
 
     async def _send(self) -> None:
-        await self._calls.heartbeat_worker(self._worker_id, self._info(), host=self._host)
+        schema = await self._calls.heartbeat_worker(self._worker_id, self._info(), host=self._host)
+        schema.require_compatible()

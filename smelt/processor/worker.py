@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 from smelt.backend.project import Project
 from smelt.backend.waiting import wait_for_event
 from smelt.backend.worker_rpc import WorkerRpc
-from smelt.contract.schema_version import schema_issue
 from smelt.errors import SettingsError, SmeltError, TransientError
 from smelt.processor.attempt import SmeltAttempt
 from smelt.processor.broadcasts import Announcer
@@ -93,8 +92,7 @@ class Worker:
                     raise
                 logger.warning("reading the version of the schema: %s", exc)
             else:
-                if issue := schema_issue(health.schema_version, health.schema_compatible_from):
-                    raise SettingsError(f"{issue.observed}; {issue.remedy}")
+                health.require_compatible()
                 return
             await wait_for_event(stop, _SCHEMA_RETRY_INTERVAL_S)
 

@@ -100,12 +100,19 @@ class RowMirror:
         return [*self._files.remove_gone(), *self._smelts.remove_gone()]
 
     def start_read(self) -> None:
-        """Record that a read begins: rows that change live from now on are newer than its response."""
+        """Record that a read begins: rows that change live from now on may be newer than its response."""
         self._smelts.touched.clear()
         self._files.touched.clear()
 
     def merge_rows(self, smelts: Sequence[SmeltRow], files: Sequence[FileRow]) -> list[FeedChange]:
-        """Merge the response of a read, which contains all rows."""
+        """Merge the response of a read, which contains all rows.
+
+        Live changes that arrived meanwhile may be older: those from before the join that triggered the read.
+        """
+        known = self._smelts.rows
+        ahead = {row.id for row in smelts if row.id not in known or known[row.id].seq < row.seq}
+        self._smelts.touched -= ahead
+        self._files.touched -= {row.id for row in files if row.smelt_id in ahead}
         return [*self._smelts.merge_rows(smelts), *self._files.merge_rows(files)]
 
 

@@ -31,9 +31,10 @@ export class SmeltFailed extends SmeltError {
  * @param {number} status of the response, 0 without one
  */
 export function errorOfResponse(error, status) {
-  const transient = status === 0 || status === 401 || status === 408 || status === 423 || status === 429 || status >= 500
-  const code =
-    status === 0 ? 'connection_lost' : status === 401 ? 'unauthorized' : error.hint || error.code || 'internal_error'
+  // PostgREST sends an empty code if it lost its connection to the database.
+  const isLost = !status || error.code === ''
+  const transient = isLost || status === 401 || status === 408 || status === 423 || status === 429 || status >= 500
+  const code = isLost ? 'connection_lost' : status === 401 ? 'unauthorized' : error.hint || error.code || 'internal_error'
   return new SmeltError(code, error.message, { status, transient, cause: error })
 }
 

@@ -61,6 +61,9 @@ export class Feed extends UserLive {
 
   /** @param {[any[], any[]]} rows */
   mergeRows([smelts, files]) {
+    // Changes that arrived meanwhile may be older: those from before the join that triggered the read.
+    const ahead = new Set(smelts.filter(({ id, seq }) => !(this.#rows.smelts.get(id)?.seq >= seq)).map(({ id }) => id))
+    for (const { id, smelt_id } of [...smelts, ...files]) if (ahead.has(smelt_id ?? id)) this.#touched.delete(id)
     this.#publish([...this.#mergeTable('smelts', smelts), ...this.#mergeTable('smelt_files', files)])
   }
 

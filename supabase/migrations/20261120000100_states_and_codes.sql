@@ -5,8 +5,8 @@ do $$
     begin
         if to_regclass('realtime.messages') is null or to_regclass('storage.objects') is null then
             raise exception using
-                message = 'realtime.messages or storage.objects does not exist: Realtime and Storage have not started in '
-                    'this project yet.',
+                message = 'realtime.messages or storage.objects does not exist: Realtime and Storage have not started '
+                    'in this project yet.',
                 hint = 'Start them (`supabase start`; on the platform, wait until the project is healthy), then apply '
                     'the migrations again.';
         end if;
@@ -16,8 +16,8 @@ $$;
 -- Tables and functions that only smelt's own functions use. PostgREST does not expose it.
 create schema smelt;
 
--- One row: the version of this schema, and the lowest version that a worker may be made for. A migration that changes
--- what workers rely on updates it; `smelt worker` and `smelt doctor` compare it with their own version.
+-- One row: the version of this schema, and the lowest version that a worker may be made for. The last migration of each
+-- release updates it; workers and `smelt doctor` compare it with their own version.
 create table smelt.schema_version (
     id boolean primary key default true,
     version integer not null,

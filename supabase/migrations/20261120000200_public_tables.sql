@@ -220,7 +220,8 @@ create table public.smelt_files (
 create index smelt_files_user_id_idx on public.smelt_files (user_id);
 
 -- The transcript as it grows. `seq` is that of the smelt when the segment was saved, moved to a new run, or its speaker
--- got a name. `speaker` is the label of the worker: the functions return the name of `smelt_files.speaker_names` instead.
+-- got a name. `speaker` is the label of the worker: the functions return the name of `smelt_files.speaker_names`
+-- instead.
 create table public.smelt_segments (
     file_id uuid not null references public.smelt_files (id) on delete cascade,
     index integer not null,

@@ -29,6 +29,8 @@ create table smelt.limits (
     max_keep_audio_h double precision not null default 168,
     anonymous_retention_h double precision not null default 24,
     unsubmitted_retention_h double precision not null default 24,
+    -- The webhooks that a user may have, and that the operator may have for the project.
+    max_webhooks integer not null default 10,
     -- The header with the address of a visitor, in lower case. It must be one that the proxy before PostgREST sets and
     -- that no client can: on the platform, its proxy overwrites this one.
     client_ip_header text not null default 'cf-connecting-ip',
@@ -46,7 +48,8 @@ create table smelt.limits (
             retry_base_s, retry_max_s, audio_retention_h, max_keep_audio_h, anonymous_retention_h,
             unsubmitted_retention_h
         ) >= 0
-    )
+    ),
+    constraint limits_max_webhooks_not_negative check (max_webhooks >= 0)
 );
 insert into smelt.limits default values;
 
@@ -72,8 +75,8 @@ create index requests_client_hash_idx on smelt.requests (client_hash) where clie
 -- same leases. `worker_id` is null once the attempt is dispatched to an external service: its callbacks renew the lease
 -- then, and the worker is free. `risk` is set by the last report while the file is decoded (also to probe it) or the
 -- model reads it, and by each callback of an external service: if the lease expires then, the file may have stopped its
--- worker. Otherwise the expiry proves nothing. `queue_rank` is the rank at which the smelt was claimed: it has that rank
--- again if it is released, or if the lease expires.
+-- worker. Otherwise the expiry proves nothing. `queue_rank` is the rank at which the smelt was claimed: it has that
+-- rank again if it is released, or if the lease expires.
 create table smelt.leases (
     smelt_id uuid primary key references public.smelts (id) on delete cascade,
     attempt bigint not null,

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=30, help="of a round")
     parser.add_argument("--watchers", type=int, default=80)
     arguments = parser.parse_args()
+    # A background job of a script ignores SIGINT. Both end all processes and disks of a run.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     rounds = max(1, round(arguments.minutes / ROUND_MINUTES))
     plan = Plan(
         seed=arguments.seed,

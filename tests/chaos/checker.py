@@ -9,6 +9,7 @@ from uuid import UUID
 
 from smelt.contract.state import FileSegment, Snapshot
 from tests.chaos.clients import History
+from tests.chaos.deadlines import scaled
 from tests.chaos.hooks import Hooks
 from tests.chaos.site import Site
 from tests.chaos.watchers import Observation
@@ -76,7 +77,7 @@ def undisturbed(state: Snapshot) -> Undisturbed:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is known about the smelts of a run."""
+    """Everything that is known about the smelts of a run; `slowdown` scales the limits of time."""
 
     histories: Sequence[History]
     states: Mapping[UUID, Snapshot]
@@ -85,6 +86,7 @@ class Evidence:
     hooks: Hooks
     deaths: Mapping[tuple[UUID, int], float]
     outbox_age_s: float
+    slowdown: float
     # The ends that the accepting webhook has still to deliver.
     pending_ends: frozenset[tuple[UUID, int]] = frozenset()
 
@@ -105,9 +107,12 @@ async def check(site: Site, evidence: Evidence) -> None:
         check_transcript(history, state, None if state.id in continued else reference)
         check_watcher(evidence.observed[history.planned.number], state)
     check_webhooks(evidence)
-    assert evidence.outbox_age_s <= MAX_OUTBOX_AGE_S, evidence.outbox_age_s
+    assert evidence.outbox_age_s <= scaled(MAX_OUTBOX_AGE_S, evidence.slowdown), (
+        evidence.outbox_age_s,
+        evidence.slowdown,
+    )
     noticed = await notice_times_s(site, evidence.deaths)
-    assert max(noticed, default=0) <= MAX_NOTICE_S, noticed
+    assert max(noticed, default=0) <= scaled(MAX_NOTICE_S, evidence.slowdown), (noticed, evidence.slowdown)
 
 
 def check_end(history: History, state: Snapshot) -> None:

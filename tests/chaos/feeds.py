@@ -12,6 +12,7 @@ from tests.harness.recorder import Recorder
 from tests.harness.scripted_worker import ScriptedWorker
 
 SETTLE_TIMEOUT_S: Final = 120.0
+"""Below the 300 s after which a feed reads all rows again, which would hide a lost change."""
 POLL_S: Final = 0.5
 
 

@@ -1,4 +1,4 @@
-"""The webhooks of a run: that of the project accepts all requests, that of a user fails at times."""
+"""The webhooks of a run: that of the project accepts all requests, that of a user fails, hangs and is slow at times."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from random import Random
 from typing import Final
 from uuid import UUID
@@ -16,10 +17,15 @@ from smelt.backend.project import Project
 from smelt.backend.webhook_rpc import WebhookRpc
 from smelt.contract.webhooks import WebhookWithSecret
 from tests.chaos.clients import Owner
+from tests.chaos.plan import Plan
 from tests.chaos.site import Site
-from tests.harness.webhook_endpoints import Endpoint, Respond, raw, running_endpoint, status
+from tests.harness.proxies import FaultyProxy, faulty_proxy
+from tests.harness.webhook_endpoints import Endpoint, ReceivedRequest, Respond, hang, raw, running_endpoint, status
 
 FAILURE_SHARE: Final = 0.3
+SLOW_SHARE: Final = 0.1
+DELAYS_S: Final = (0.5, 5.0)
+"""Below the timeout of a delivery, which a request that hangs reaches."""
 PENDING: Final = """
 select (payload -> 'data' ->> 'id')::uuid, (payload -> 'data' ->> 'run')::integer
 from smelt.webhook_deliveries where webhook_id = %s and status = 'pending'
@@ -38,7 +44,7 @@ class Hook:
         """Return the smelts and runs whose end was delivered; assert that each request is signed."""
         found = {}
         for request in self.endpoint.requests:
-            Webhook(self.webhook.secret).verify(request.body, request.headers)
+            assert _is_signed(request, self.webhook.secret), request
             data = json.loads(request.body)["data"]
             found[request.headers["webhook-id"]] = (UUID(data["id"]), data["run"])
         return Counter(found.values())
@@ -50,21 +56,31 @@ class Hook:
 
 @dataclass
 class Hooks:
-    """All webhooks of a run."""
+    """All webhooks of a run; `network` is the proxy to the endpoint of the failing one."""
 
     accepting: Hook
     failing: Hook
+    network: FaultyProxy
 
     def named(self) -> dict[str, Hook]:
         """Return the webhooks by name."""
         return {"accepting": self.accepting, "failing": self.failing}
 
 
+def _is_signed(request: ReceivedRequest, secret: str) -> bool:
+    """Return True if the signature is valid; `Webhook.verify` rejects requests that arrived five minutes ago."""
+    sent_at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
+    expected = Webhook(secret).sign(request.headers["webhook-id"], sent_at, request.body.decode())
+    return expected in request.headers["webhook-signature"].split()
+
+
 def failing_at_times(chance: Random) -> Respond:
-    """Return a response that is an error at times, or no valid response."""
-    responses = (status(500), status(503), raw(b"nonsense\r\n\r\n"), raw(b""))
+    """Return a response that is late at times, and at times an error, no valid response, or none."""
+    responses = (status(500), status(503), raw(b"nonsense\r\n\r\n"), raw(b""), hang)
 
     async def respond(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
+        if chance.random() < SLOW_SHARE:
+            await asyncio.sleep(chance.uniform(*DELAYS_S))
         is_failing = chance.random() < FAILURE_SHARE
         await (chance.choice(responses) if is_failing else status(200))(endpoint, writer)
 
@@ -72,7 +88,7 @@ def failing_at_times(chance: Random) -> Respond:
 
 
 @asynccontextmanager
-async def running_hooks(site: Site, owner: Owner) -> AsyncIterator[Hooks]:
+async def running_hooks(site: Site, owner: Owner, plan: Plan) -> AsyncIterator[Hooks]:
     """Create both webhooks, with endpoints on this machine; delete them at the end."""
     stack, events = site.stack, ("smelt.completed", "smelt.failed")
     assert owner.user is not None
@@ -80,12 +96,13 @@ async def running_hooks(site: Site, owner: Owner) -> AsyncIterator[Hooks]:
         service = await opened.enter_async_context(Project(stack.api_url, stack.service_role_key))
         user = Project(stack.api_url, stack.anon_key, access_token=owner.access_token)
         user = await opened.enter_async_context(user)
-        respond = failing_at_times(site.plan.chance("webhook"))
+        accepting = await opened.enter_async_context(running_endpoint(status(200)))
+        failing = await opened.enter_async_context(running_endpoint(failing_at_times(plan.chance("webhook"))))
+        network = await opened.enter_async_context(faulty_proxy(failing.url))
         hooks = []
-        for project, response in ((service, status(200)), (user, respond)):
+        for project, endpoint, url in ((service, accepting, accepting.url), (user, failing, f"{network.url}/hook")):
             calls = WebhookRpc(project.rpc)
-            endpoint = await opened.enter_async_context(running_endpoint(response))
-            webhook = await calls.create(endpoint.url, events)
+            webhook = await calls.create(url, events)
             opened.push_async_callback(calls.delete, webhook.id)
             hooks.append(Hook(webhook, endpoint, webhook.user_id))
-        yield Hooks(*hooks)
+        yield Hooks(*hooks, network)

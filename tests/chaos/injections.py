@@ -1,25 +1,23 @@
 """The faults of a run, in lanes: the faults of a lane follow one another, those of different lanes overlap."""
 
 import asyncio
-import os
-import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import psutil
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
+from tests.chaos.disks import STORAGE_DISK_FULL, WORKER_DISK_FULL, database_name, filled
+from tests.chaos.hooks import Hooks
 from tests.chaos.network import ChaosProxy
 from tests.chaos.plan import Plan, PlannedFault
 from tests.chaos.site import Site
 from tests.harness.faults import closing
-from tests.harness.processes import process_tree, run
+from tests.harness.processes import process_tree
 
 OUTAGES_S: Final = (0.2, 2.0)
 FREEZES_S: Final = (0.5, 2.0)
@@ -28,7 +26,6 @@ DELAYS_S: Final = (0.02, 0.3)
 STORAGE_STATUSES: Final = (500, 502, 503, 504, 544)
 WORK_TIMEOUT_S: Final = 4.0
 POLL_S: Final = 0.05
-DISK_BYTES: Final = 80 << 20
 
 BUSY: Final = """
 select distinct l.host from smelt.leases as l join public.smelts as s on s.id = l.smelt_id
@@ -53,8 +50,9 @@ class Injector:
         deaths: The attempts that a killed worker held, with the time by the clock of this process.
     """
 
-    def __init__(self, site: Site, plan: Plan) -> None:
+    def __init__(self, site: Site, hooks: Hooks, plan: Plan) -> None:
         self.site = site
+        self.hooks = hooks
         self._plan = plan
         self.injected: Counter[str] = Counter()
         self.in_vain: Counter[str] = Counter()
@@ -62,7 +60,7 @@ class Injector:
 
     async def run(self, lane: str, until_s: float, before: Callable[[PlannedFault], None]) -> None:
         """Inject the faults of a lane until that time, and each kind at least once; call `before` before each."""
-        faults = {name: fault for name, fault in LANES[lane].items() if name != DISK_FULL or self.site.disk}
+        faults = {name: fault for name, fault in LANES[lane].items() if name not in self.site.disks.skipped}
         planned_faults = self._plan.faults(lane, tuple(faults), self.site.workers.names)
         for number, planned in enumerate(planned_faults):
             if number >= len(faults) and time.monotonic() >= until_s:
@@ -141,16 +139,15 @@ def killing_children(kind: str) -> Fault:
     return inject
 
 
-async def fill_disk(injector: Injector, planned: PlannedFault) -> bool:
-    """Fill the disk of a worker for a while."""
-    assert injector.site.disk is not None
-    filler = injector.site.disk / "filler"
-    free_bytes = shutil.disk_usage(filler.parent).free
-    with suppress(OSError):
-        filler.write_bytes(bytes(free_bytes))
-    await asyncio.sleep(between(OUTAGES_S, planned.level))
-    filler.unlink()
-    return True
+def filling_disk(name: str) -> Fault:
+    """Return a fault: a disk is full for a while."""
+
+    async def inject(injector: Injector, planned: PlannedFault) -> bool:
+        with filled(injector.site.disks.mounted[name]):
+            await asyncio.sleep(between(OUTAGES_S, planned.level))
+        return True
+
+    return inject
 
 
 def terminating(backend_type: str) -> Fault:
@@ -194,7 +191,7 @@ def ending_gateway(number: signal.Signals) -> Fault:
 
 def _postgrest(site: Site) -> psutil.Process | None:
     # The stacks of a cluster have the same supervisor.
-    name = str(conninfo_to_dict(site.stack.admin_dsn)["dbname"])
+    name = database_name(site.stack)
     tree = process_tree(site.stack.state.pid)
     return next((one for one in tree if name in one.environ().get("PGRST_DB_URI", "")), None)
 
@@ -222,6 +219,15 @@ async def restart_network(injector: Injector, planned: PlannedFault) -> bool:
     return True
 
 
+async def reject_webhooks(injector: Injector, planned: PlannedFault) -> bool:
+    """The endpoint of a user's webhook rejects connections for a while."""
+    network = injector.hooks.network
+    await network.stop()
+    await asyncio.sleep(between(OUTAGES_S, planned.level))
+    await network.start()
+    return True
+
+
 PROXIES: Final = ("inner", "outer", "front")
 
 
@@ -239,7 +245,6 @@ def _fail_storage(proxy: ChaosProxy, planned: PlannedFault) -> None:
     proxy.fail_storage(STORAGE_STATUSES[int(planned.level * len(STORAGE_STATUSES))])
 
 
-DISK_FULL: Final = "disk full"
 LANES: Final[Mapping[str, Mapping[str, Fault]]] = {
     "workers": {
         "worker killed": kill_worker,
@@ -249,7 +254,7 @@ LANES: Final[Mapping[str, Mapping[str, Fault]]] = {
         "model killed": killing_children("model"),
         "decoders killed": killing_children("decode"),
         "extractor killed": killing_children("extract"),
-        DISK_FULL: fill_disk,
+        WORKER_DISK_FULL: filling_disk(WORKER_DISK_FULL),
     },
     "servers": {
         "backends terminated": terminating("client backend"),
@@ -258,6 +263,7 @@ LANES: Final[Mapping[str, Mapping[str, Fault]]] = {
         "PostgREST suspended": suspend_postgrest,
         "gateway killed": ending_gateway(signal.SIGKILL),
         "gateway drained": ending_gateway(signal.SIGTERM),
+        STORAGE_DISK_FULL: filling_disk(STORAGE_DISK_FULL),
     },
     "network": {
         "connections cut": interrupting(lambda proxy, _: proxy.cut()),
@@ -267,8 +273,9 @@ LANES: Final[Mapping[str, Mapping[str, Fault]]] = {
         "network slow": interrupting(lambda proxy, planned: proxy.slow(between(DELAYS_S, planned.level))),
         "server restarted": restart_network,
         "Realtime restarted": interrupting(_restart_realtime, "inner", "outer"),
-        "broadcasts out of order": interrupting(lambda proxy, _: proxy.disorder(), "inner", "outer"),
+        "messages out of order": interrupting(lambda proxy, _: proxy.disorder(), "inner", "outer"),
         "Storage failing": interrupting(_fail_storage, "inner", "outer"),
+        "webhooks rejected": reject_webhooks,
     },
 }
 # Faults that each come with a recording, and the work during which they are most effective: the risk of a lease, or the
@@ -280,20 +287,3 @@ WORK: Final = {
     "worker killed": "model",
     "worker frozen beyond its lease": "model",
 }
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[str | None]:
-    """Mount a small disk at a folder; yield why that is not possible, None if it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() != 0:
-        yield "needs root"
-        return
-    mounted = run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)])
-    if mounted.returncode != 0:
-        yield f"needs the right to mount: {mounted.stderr.strip()}"
-        return
-    try:
-        yield None
-    finally:
-        run(["umount", "--lazy", folder], check=True)

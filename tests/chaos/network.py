@@ -1,8 +1,11 @@
-"""A proxy that adds the faults of a chaos run: a slow network, a failing Storage, broadcasts twice and out of order."""
+"""A proxy that adds the faults of a chaos run: a slow network, a failing Storage, messages twice and out of order."""
 
 import asyncio
+import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
@@ -12,6 +15,9 @@ from tests.harness.proxies import FaultyProxy, Kind
 
 STORAGE: Final = b" /storage/v1/"
 LATE_S: Final = 0.3
+LATE_SHARE: Final = 0.4
+REPEATED_SHARE: Final = 0.4
+FINAL: Final = 0x80
 BROADCAST_IN_BINARY: Final = 4
 
 
@@ -23,6 +29,7 @@ class ChaosProxy(FaultyProxy):
         self._chance = chance
         self._delay_s = 0.0
         self._is_disordered = False
+        self._late_rows: Counter[str | None] = Counter()
         self.storage_status: int | None = None
 
     def slow(self, delay_s: float) -> None:
@@ -34,7 +41,10 @@ class ChaosProxy(FaultyProxy):
         self.storage_status = status
 
     def disorder(self) -> None:
-        """Deliver some broadcasts twice, and some late."""
+        """Deliver some broadcasts and changes of rows twice, and some late.
+
+        The changes of a row without a `seq` stay in order, as Realtime sends them.
+        """
         self._is_disordered = True
 
     def heal(self) -> None:
@@ -50,17 +60,33 @@ class ChaosProxy(FaultyProxy):
     async def _put(self, piece: bytes, writer: asyncio.StreamWriter, kind: Kind) -> None:
         if self._delay_s:
             await asyncio.sleep(self._delay_s)
-        if self._is_disordered and writer in self._realtime_clients and _is_broadcast(piece):
-            if self._chance.random() < 0.4:
-                asyncio.get_running_loop().call_later(LATE_S, self._put_late, piece, writer)
-                return
-            if self._chance.random() < 0.4:
+        message = self._message(piece, writer)
+        if message is None:
+            await super()._put(piece, writer, kind)
+        elif message.row in self._late_rows or (self._is_disordered and self._chance.random() < LATE_SHARE):
+            self._late_rows.update({message.row} - {None})
+            asyncio.get_running_loop().call_later(LATE_S, self._put_late, piece, writer, message.row)
+        else:
+            is_repeated = self._is_disordered and self._chance.random() < REPEATED_SHARE
+            for _ in range(1 + is_repeated):
                 await super()._put(piece, writer, kind)
-        await super()._put(piece, writer, kind)
 
-    def _put_late(self, piece: bytes, writer: asyncio.StreamWriter) -> None:
+    def _message(self, frame: bytes, writer: asyncio.StreamWriter) -> "_Message | None":
+        """Return the message of a frame if it may be late or repeated."""
+        is_affected = (self._is_disordered or self._late_rows) and writer in self._realtime_clients
+        return _message_of(frame) if is_affected else None
+
+    def _put_late(self, piece: bytes, writer: asyncio.StreamWriter, row: str | None) -> None:
+        self._late_rows -= Counter({row} - {None})
         if writer in self._realtime_clients and writer not in self._half_open:
             writer.write(piece)
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A broadcast, or a change; `row` is set if the changes of a row stay in order."""
+
+    row: str | None = None
 
 
 class _Requests:
@@ -87,14 +113,32 @@ class _Requests:
         return b""
 
 
-def _is_broadcast(frame: bytes) -> bool:
+def _message_of(frame: bytes) -> _Message | None:
     payload = frame[2 + {126: 2, 127: 8}.get(frame[1], 0) :]
-    match frame[0] & 0x0F:
+    # Of a frame that is complete and not compressed.
+    match frame[0] ^ FINAL:
+        case opcode if opcode == OP_BINARY and payload[:1] == bytes([BROADCAST_IN_BINARY]):
+            return _Message()
         case opcode if opcode == OP_TEXT:
-            return b'"broadcast"' in payload
-        case opcode if opcode == OP_BINARY:
-            return payload[:1] == bytes([BROADCAST_IN_BINARY])
-    return False
+            return _text_message(json.loads(payload))
+    return None
+
+
+def _text_message(message: object) -> _Message | None:
+    match message:
+        case {"event": event, "payload": content} | [_, _, _, event, content]:
+            pass
+        case _:
+            return None
+    match event, content:
+        case "broadcast", _:
+            return _Message()
+        # A row of `smelts` has a `seq`.
+        case "postgres_changes", {"data": {"table": "smelt_files", "record": {"id": str(row)}}}:
+            return _Message(row)
+        case "postgres_changes", _:
+            return _Message()
+    return None
 
 
 @asynccontextmanager

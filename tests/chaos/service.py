@@ -11,6 +11,7 @@ import httpx
 from smelt.contract.dispatch import DispatchedFile, DispatchedJob
 from smelt.contract.events import Segment
 from tests.chaos.plan import Plan
+from tests.harness.background import in_background
 from tests.harness.external_services import Service, running_service
 from tests.harness.stacks import TLS
 
@@ -83,24 +84,18 @@ async def _work(http: httpx.AsyncClient, job: DispatchedJob, texts: Texts, chanc
 
 @asynccontextmanager
 async def external_service(plan: Plan, texts: Texts) -> AsyncIterator[Service]:
-    """Run the service."""
+    """Run the service; an error of it ends the block."""
 
-    async def work_on_all() -> None:
+    async def work_on_all(service: Service, http: httpx.AsyncClient) -> None:
         async with asyncio.TaskGroup() as tasks:
             count = 0
             while True:
-                for job in service.jobs[count:]:
+                for _, body in service.received[count:]:
+                    job = DispatchedJob.model_validate_json(body)
                     tasks.create_task(_work(http, job, texts, plan.chance(f"job {count}")))
                     count += 1
                 await asyncio.sleep(POLL_S)
 
     with running_service() as service:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=TLS) as http:
-            working = asyncio.create_task(work_on_all())
-            try:
-                yield service
-            finally:
-                working.cancel()
-                await asyncio.wait([working])
-                if not working.cancelled():
-                    working.result()
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=TLS) as http, in_background(work_on_all(service, http)):
+            yield service

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,10 +13,12 @@ from psycopg.rows import tuple_row
 
 from smelt.local import StackHandle
 from tests.acceptance.gateway_process import GatewayProcess, gateway_process
+from tests.chaos.disks import WORKER_DISK_FULL, Disks
 from tests.chaos.network import ChaosProxy, chaos_proxy
 from tests.chaos.plan import Plan
 from tests.chaos.workers import Workers, running_workers
 from tests.harness.gateways import SIGNING_KEY
+from tests.harness.processes import restartable_port
 from tests.harness.stacks import RemoteStack
 
 QUERY_ATTEMPTS: Final = 50
@@ -58,7 +60,7 @@ class Gateway:
         self._env = env
         self._log = log
         self.pid = 0
-        self._port = 0
+        self._port = restartable_port()
         self._context: AbstractContextManager[GatewayProcess] | None = None
         self._starting: asyncio.Task[GatewayProcess] | None = None
 
@@ -72,7 +74,6 @@ class Gateway:
         self._context = gateway_process(self._env, self._log, self._port)
         self._starting = asyncio.create_task(asyncio.to_thread(self._context.__enter__))
         started = await asyncio.shield(self._starting)
-        self._port = int(started.url.rpartition(":")[2])
         self.pid = started.process.pid
 
     async def end(self, number: signal.Signals) -> None:
@@ -93,7 +94,7 @@ class Site:
         inner: The proxy of the workers and of the gateway to the project.
         outer: The proxy of clients and watchers to the project.
         front: The proxy of watchers to the gateway.
-        disk: The small disk of a worker's temporary files, if there is one.
+        disks: The small disks that faults fill.
     """
 
     plan: Plan
@@ -104,12 +105,7 @@ class Site:
     gateway: Gateway
     workers: Workers
     database: Database
-    disk: Path | None
-
-    @property
-    def proxies(self) -> Sequence[ChaosProxy]:
-        """All proxies."""
-        return (self.inner, self.outer, self.front)
+    disks: Disks
 
     @property
     def public(self) -> RemoteStack:
@@ -118,7 +114,7 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(stack: StackHandle, folder: Path, plan: Plan, disk: Path | None) -> AsyncIterator[Site]:
+async def running_site(stack: StackHandle, folder: Path, plan: Plan, disks: Disks) -> AsyncIterator[Site]:
     """Run the servers and the workers with a model."""
     database = Database(stack)
     with psycopg.connect(stack.db_url, autocommit=True) as owner:
@@ -136,8 +132,9 @@ async def running_site(stack: StackHandle, folder: Path, plan: Plan, disk: Path 
         front = await opened.enter_async_context(chaos_proxy(gateway.url, plan.chance("proxy 2")))
         home = folder / "workers"
         home.mkdir()
+        disk = disks.mounted.get(WORKER_DISK_FULL)
         workers = await opened.enter_async_context(running_workers(behind, home, plan.lease_s, disk))
-        yield Site(plan, stack, inner, outer, front, gateway, workers, database, disk)
+        yield Site(plan, stack, inner, outer, front, gateway, workers, database, disks)
 
 
 def _remote(stack: StackHandle) -> RemoteStack:

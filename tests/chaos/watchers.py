@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
@@ -24,7 +25,8 @@ from tests.harness.waiting import until
 RETRY_S: Final = 0.2
 STREAM_TIMEOUT_S: Final = 40.0
 """Longer than the time between two comments of a stream."""
-END_TIMEOUT_S: Final = 200.0
+END_TIMEOUT_S: Final = 1500.0
+"""No promise: `deadlines` observes those."""
 HEARTBEAT_MS: Final = 5_000
 NO_JAVASCRIPT: Final = "run `npm install` in tests/js"
 
@@ -181,11 +183,13 @@ class Watchers:
 
     Attributes:
         observed: What was received of each smelt, by its number.
+        waiting: The smelts that are being watched, with the time since when.
         skipped: Why there are no watchers of a kind.
     """
 
     def __init__(self, plan: Plan, watches: Mapping[Kind, Watch], skipped: Sequence[str]) -> None:
         self.observed: dict[int, Observation] = {}
+        self.waiting: dict[UUID, float] = {}
         self.skipped = skipped
         self._plan = plan
         self._watches = watches
@@ -204,11 +208,13 @@ class Watchers:
         for number in range(first, len(histories), self._plan.watchers):
             history = await asyncio.shield(histories[number])
             observed = self.observed[number] = Observation(kind, history.smelt_id)
+            self.waiting[history.smelt_id] = time.monotonic()
             try:
                 async with asyncio.timeout(END_TIMEOUT_S):
                     await watch(history.smelt_id, owners[history.planned.owner], observed)
             except TimeoutError:
                 raise AssertionError(f"no end within {END_TIMEOUT_S:.0f} s: {observed}") from None
+            del self.waiting[history.smelt_id]
 
 
 @asynccontextmanager

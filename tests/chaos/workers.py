@@ -11,6 +11,7 @@ from typing import Final
 import psutil
 
 from smelt.cli.output import Exit
+from tests.harness.background import in_background
 from tests.harness.processes import processes_with_home
 from tests.harness.stacks import Stack
 from tests.harness.waiting import until
@@ -117,11 +118,7 @@ async def running_workers(stack: Stack, home: Path, lease_s: int, disk: Path | N
         for name in MODEL_WORKERS:
             on_disk = {} if disk is None or name != MODEL_WORKERS[-1] else {"SMELT_TEMP_DIR": str(disk)}
             workers.start(name, **on_disk)
-        restarting = asyncio.create_task(workers.keep_running())
-        try:
+        async with in_background(workers.keep_running()):
             yield workers
-        finally:
-            restarting.cancel()
-            await asyncio.wait([restarting])
     finally:
         workers.close()

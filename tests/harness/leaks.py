@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 FILES = Path("/proc/self/fd")
 
 
@@ -20,12 +22,21 @@ async def assert_no_leaks(timeout_s: float = 30.0) -> AsyncIterator[None]:
     deadline = time.monotonic() + timeout_s
     while left := _open_resources() - before:
         gc.collect()
-        assert time.monotonic() < deadline, f"still open: {left}"
+        assert time.monotonic() < deadline, f"still open: {_described(left)}"
         await asyncio.sleep(0.05)
 
 
 def _open_resources() -> set[object]:
     return {*asyncio.all_tasks(), *threading.enumerate(), *_open_files()}
+
+
+def _described(resources: set[object]) -> list[str]:
+    """Return descriptions of resources, of sockets with their addresses and state."""
+    sockets = {
+        str((FILES / str(connection.fd)).readlink()): f"{connection.laddr} {connection.raddr} {connection.status}"
+        for connection in psutil.Process().net_connections("all")
+    }
+    return [" ".join(filter(None, (str(one), sockets.get(str(one))))) for one in resources]
 
 
 def _open_files() -> set[str]:

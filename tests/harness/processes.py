@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -121,6 +122,15 @@ def is_listening(port: int) -> bool:
     """Return True if a process accepts connections on a port of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def restartable_port() -> int:
+    """Return a free port that the system gives to no connection, which would keep its server from a restart."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def capabilities(process: psutil.Process) -> int:

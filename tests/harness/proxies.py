@@ -91,7 +91,11 @@ class FaultyProxy:
 
     async def start(self) -> None:
         """Start listening, always on the same port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, reuse_port=True)
+        # A server that listens at once would stay open if this is cancelled before it is assigned.
+        self._server = await asyncio.start_server(
+            self._accept, "127.0.0.1", self._port, reuse_port=True, start_serving=False
+        )
+        await self._server.start_serving()
 
     async def stop(self) -> None:
         """Stop listening and reset the open connections, as if the machine were gone."""

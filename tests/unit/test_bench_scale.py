@@ -48,3 +48,10 @@ def test_first_resource_to_bind_is_named(workers: int, first: str, capsys: pytes
 def test_missing_figures_are_named(kept: list[dict[str, object]]) -> None:
     with pytest.raises(SystemExit, match="the figures lack"):
         scale.read_figures(map(json.dumps, kept), "text")
+
+
+def test_figures_of_the_last_report_suffice() -> None:
+    lines = [line for path in scale.MEASURED for line in path.read_text().splitlines()]
+    measured = scale.read_figures(lines, "audio of 65 s")
+    assert measured.call_ms.keys() >= {"claim_smelts", "report_smelt_progress", "complete_smelt", "create_smelt"}
+    assert all(need.per_smelt > 0 for need in scale.needs(measured, workers=100).values())

@@ -9,7 +9,7 @@ from typing import Any, Final
 from realtime import AsyncRealtimeChannel, AsyncRealtimeClient
 from realtime.types import BroadcastPayload, PostgresChangesPayload, RealtimePostgresChangesListenEvent
 
-from smelt.backend.realtime.events import Broadcast, Joined, OnEvent, RowChanged, Suspect
+from smelt.backend.realtime.events import Broadcast, Joined, LiveEvent, OnEvent, RowChanged, Suspect
 from smelt.backend.realtime.policy import ChannelFailed, LeaveReason
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,8 @@ class ChannelJoin:
     """One join of a channel, from the request until it ends; the futures `joined` and `left` complete in that order.
 
     A channel with changes counts as joined only once the server listens to the database: earlier changes are lost.
-    While joined, it delivers broadcasts, changes and `Suspect`, and `Joined` after an interruption of the changes.
+    While joined, it delivers broadcasts, changes and `Suspect`, and `Joined` after an interruption of the changes. What
+    arrives after `left` is dropped: it may be older than the rows that a subscriber reads after the next join.
     """
 
     def __init__(self, channel: AsyncRealtimeChannel, topic: str, on_event: OnEvent, *, with_changes: bool) -> None:
@@ -79,12 +80,16 @@ class ChannelJoin:
             self.left.set_result(reason)
 
     def deliver_broadcast(self, payload: BroadcastPayload) -> None:
-        """Deliver a broadcast."""
-        self._on_event(Broadcast(payload["event"], payload["payload"]))
+        """Deliver a broadcast unless the channel is left."""
+        self._deliver(Broadcast(payload["event"], payload["payload"]))
 
     def deliver_change(self, payload: PostgresChangesPayload) -> None:
-        """Deliver a change of a row."""
-        self._on_event(RowChanged(payload["data"]))
+        """Deliver a change of a row unless the channel is left."""
+        self._deliver(RowChanged(payload["data"]))
+
+    def _deliver(self, event: LiveEvent) -> None:
+        if not self.left.done():
+            self._on_event(event)
 
     def _settle_joined(self) -> None:
         if not self.joined.done():

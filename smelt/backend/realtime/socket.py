@@ -233,8 +233,7 @@ class Socket:
 
     def _on_broadcast(self, join: ChannelJoin, payload: BroadcastPayload) -> None:
         self._heartbeat.record_activity()
-        if not join.left.done():
-            join.deliver_broadcast(payload)
+        join.deliver_broadcast(payload)
 
     def _on_system(self, join: ChannelJoin, payload: SuccessSystemPayload) -> None:
         self._heartbeat.record_activity()

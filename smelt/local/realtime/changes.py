@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import psycopg
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from smelt.local.realtime import frames
 from smelt.local.realtime.bindings import Binding, InvalidBinding, parse_binding
@@ -22,6 +23,12 @@ logger = logging.getLogger(__name__)
 
 EXTENSION: Final = "postgres_changes"
 RETRY_DELAY_S: Final = 1.0
+_RETRYING: Final = AsyncRetrying(
+    retry=retry_if_exception_type(psycopg.OperationalError),
+    stop=stop_after_attempt(5),
+    wait=wait_fixed(RETRY_DELAY_S),
+    reraise=True,
+)
 
 
 class Subscriber(Protocol):
@@ -132,9 +139,10 @@ class Changes:
         )
 
     async def publish(self, change: LoggedChange) -> None:
-        """Send a change to the subscribers that match it and may see it."""
+        """Send a change to the subscribers that match it and may see it; try again if a connection is lost."""
         try:
-            await self._publish(change)
+            # All queries come before the first frame.
+            await _RETRYING(self._publish, change)
         except psycopg.Error as error:
             logger.warning("a change of %s.%s is lost: %s", change.relation.schema, change.relation.name, error)
 

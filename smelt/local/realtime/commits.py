@@ -6,11 +6,12 @@ the row, and neither would the check of its visibility.
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 import psycopg
 
-from smelt.local.realtime.authorization import Pool
+from smelt.local.realtime.authorization import Connection, Pool
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,20 @@ class Commits:
             async with asyncio.timeout(TIMEOUT_S):
                 await self._wait(xid)
         except (psycopg.Error, TimeoutError) as error:
-            logger.warning("transaction %s is published before it is visible: %s", xid, error)
+            logger.warning("transaction %s is published before it is visible: %r", xid, error)
         self._visible_xid = xid
 
     async def _wait(self, xid: int) -> None:
-        async with self._pool.connection() as connection:
-            while True:
-                row = await (await connection.execute(_VISIBLE, {"xid": xid})).fetchone()
-                if row is not None and row[0]:
-                    return
-                await asyncio.sleep(POLL_INTERVAL_S)
+        while True:
+            with suppress(psycopg.OperationalError):  # A connection is lost: the next one may not be.
+                async with self._pool.connection() as connection:
+                    return await _until_visible(connection, xid)
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def _until_visible(connection: Connection, xid: int) -> None:
+    while True:
+        row = await (await connection.execute(_VISIBLE, {"xid": xid})).fetchone()
+        if row is not None and row[0]:
+            return
+        await asyncio.sleep(POLL_INTERVAL_S)

@@ -28,6 +28,9 @@ from smelt.processor.speech.vocabulary import fitting_prompt
 
 logger = logging.getLogger(__name__)
 
+MIN_UNCOVERED_S: Final = 1.0
+"""Less speech than this without a segment is due to imprecise timestamps."""
+
 _HOP: Final = 160
 _FEATURE_FRAMES_PER_S: Final = SAMPLE_RATE // _HOP
 # The encoder halves the number of frames.
@@ -123,7 +126,7 @@ class EncodedWindows:
 
     def as_array(self) -> NDArray[np.float32]:
         """Return the output of shape (windows, frames, values)."""
-        return np.array(self.output.to_device(Device.cpu).to(DataType.float32))
+        return np.asarray(self.output.to_device(Device.cpu).to(DataType.float32))
 
 
 @dataclass
@@ -170,6 +173,11 @@ class WindowDecoder:
     def vocabulary(self) -> tuple[str, ...]:
         """The words and names to expect."""
         return self._options.vocabulary
+
+    @property
+    def batch_size(self) -> int:
+        """The maximum number of windows that are decoded at a time."""
+        return max(1, self._options.batch_size)
 
     @property
     def window_samples(self) -> int:
@@ -239,7 +247,7 @@ class WindowDecoder:
         """Decode each window to its end, as far as the model continues at the time at which it stopped.
 
         It stops before a sentence that it takes for unfinished; a window that was cut beforehand, however, ends in a
-        pause.
+        pause. A rest that it does not continue, with less than a second of speech, has no text.
         """
         starts_s = [-1.0] * len(found)
         while True:
@@ -254,6 +262,9 @@ class WindowDecoder:
                 starts_s[n] = found[n].end_s
             parts = encoded.selected(rest), [tokenizers[n] for n in rest], [found[n] for n in rest]
             self._generate(*parts, prompt, no_repeat_ngram_size)
+        for one, window in zip(found, encoded.windows, strict=True):
+            if window.voiced_s(one.end_s, window.duration_s) < MIN_UNCOVERED_S:
+                one.end_s = window.duration_s
 
     def _generate(
         self,

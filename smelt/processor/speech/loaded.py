@@ -40,15 +40,20 @@ MODEL_MODULE: Final = "smelt.processor.children.model"
 # The download of a large model over a slow network.
 _LOAD_TIMEOUT_S: Final = 24 * 3600.0
 _MIN_RELOAD_S: Final = 1.0
-# The variables of Hugging Face, CUDA, OpenMP and CTranslate2, and those for reaching the model hub.
-_PREFIXES: Final = ("HF_", "HUGGINGFACE_", "CUDA_", "NVIDIA_", "OMP_", "KMP_", "GOMP_", "MKL_", "OPENBLAS_", "CT2_")
+# The variables of Hugging Face, CUDA, OpenMP, CTranslate2 and the allocator, and those for reaching the model hub.
+_PREFIXES: Final = (
+    *("HF_", "HUGGINGFACE_", "CUDA_", "NVIDIA_", "OMP_"),
+    *("KMP_", "GOMP_", "MKL_", "OPENBLAS_", "CT2_", "MALLOC_"),
+)
 _NAMES: Final = frozenset(
     {
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "XDG_CACHE_HOME"),
         *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     }
 )
-
+# By default, glibc returns the large blocks of a window to the kernel, which clears their pages for the next window.
+# Other C libraries ignore these variables.
+_KEPT_MEMORY: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 
 Item = Language | Passage | ModelError | None
 """A response of a lane; None at its end."""
@@ -311,5 +316,5 @@ async def _parsed(child: Child, parse: Callable[[Any], T], value: object) -> T:
 
 
 def model_environment() -> dict[str, str]:
-    """Return the variables of this process that the libraries of the model need."""
-    return {k: v for k, v in os.environ.items() if k.startswith(_PREFIXES) or k.upper() in _NAMES}
+    """Return the variables of this process that the libraries of the model need, and those that keep freed memory."""
+    return _KEPT_MEMORY | {k: v for k, v in os.environ.items() if k.startswith(_PREFIXES) or k.upper() in _NAMES}

@@ -3,20 +3,27 @@
 A result depends only on the audio of its window and the options: never on earlier text, chance or time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from smelt.processor.media.recording import SAMPLE_RATE
-from smelt.processor.speech.decoder import DecodedWindow, EncodedWindows, Window, WindowDecoder, WindowSegment
+from smelt.processor.speech.decoder import (
+    MIN_UNCOVERED_S,
+    DecodedWindow,
+    EncodedWindows,
+    Window,
+    WindowDecoder,
+    WindowSegment,
+)
 from smelt.processor.speech.languages import SLICE_S, first_change, spoken_language
 from smelt.processor.speech.spans import quietest
 from smelt.processor.speech.vocabulary import is_echo, is_same_speech
 from smelt.transcripts.writing import word_count
 
-RETRY_RULES: Final = 1
+RETRY_RULES: Final = 2
 """The version of the rules of this file; a change of the text that they give increases it."""
 
 # The thresholds of OpenAI's Whisper.
@@ -28,8 +35,6 @@ _MIN_WORDS_PER_S: Final = 0.5
 _MIN_THIN_S: Final = 4.0
 _NO_REPEAT_NGRAM_SIZE: Final = 3
 _MAX_PASSES: Final = 3
-# Less speech than this between two segments is due to imprecise timestamps.
-_MIN_UNCOVERED_S: Final = 1.0
 _MIN_REST: Final = SAMPLE_RATE // 2
 # To find a change of language, slices of this length are examined in steps of a second.
 _CHANGE_SLICE_S: Final = 6.0
@@ -43,10 +48,37 @@ class WindowResult:
     """The transcript of a window; `untranscribed` are stretches of its speech without text."""
 
     language: str
-    segments: tuple[WindowSegment, ...]
-    end_s: float
-    retried: bool
-    untranscribed: tuple[Stretch, ...]
+    segments: tuple[WindowSegment, ...] = ()
+    end_s: float = 0.0
+    retried: bool = False
+    untranscribed: tuple[Stretch, ...] = ()
+
+
+@dataclass
+class _Passes:
+    """The best of the passes over a window; with `is_filled`, stretches without text were decoded again."""
+
+    first: DecodedWindow
+    best: DecodedWindow
+    count: int = 1
+    is_filled: bool = False
+
+    def add(self, decoded: DecodedWindow) -> None:
+        """Add the result of a further pass."""
+        self.best = max(self.best, decoded, key=_quality)
+        self.count += 1
+
+    def result(self) -> WindowResult:
+        """Return the transcript of the window."""
+        best = self.best
+        return WindowResult(
+            language=best.language,
+            segments=best.segments,
+            end_s=best.end_s,
+            retried=self.is_filled or self.count > 1,
+            # Speech for one detector and not for the other is probably music or noise.
+            untranscribed=() if best.no_speech_prob > _MIN_SILENCE_PROBABILITY else tuple(uncovered(best)),
+        )
 
 
 class WindowTranscriber:
@@ -60,28 +92,26 @@ class WindowTranscriber:
     def transcribe(self, windows: Sequence[Window]) -> list[WindowResult]:
         """Transcribe some windows; a window ends where its language changes."""
         encoded = self.decoder.encode(windows)
-        languages = [self._language or self._main_language] * len(windows)
-        parts = windows
-        if self._language is None:
-            found = [self._first_language(encoded, n, slices) for n, slices in enumerate(self._slices(encoded))]
-            languages, parts = [language for language, _ in found], [part for _, part in found]
-            if any(part is not window for part, window in zip(parts, windows, strict=True)):
-                encoded = self.decoder.encode(parts)
-        firsts = self._decoded(encoded, languages)
-        results = [self._completed(first, encoded if len(parts) == 1 else None) for first in firsts]
-        return [
-            result if part is window else self._with_rest(result, part)
-            for result, part, window in zip(results, parts, windows, strict=True)
-        ]
+        if self._language is not None:
+            return self._transcribed(encoded, [self._language] * len(windows))
+        found = [self._first_language(encoded, n, slices) for n, slices in enumerate(self._slices(encoded))]
+        whole = [n for n, (_, part) in enumerate(found) if part is windows[n]]
+        cut = [n for n in range(len(windows)) if n not in whole]
+        results: dict[int, WindowResult] = {}
+        if whole:
+            languages = [found[n][0] for n in whole]
+            results |= zip(whole, self._transcribed(encoded.selected(whole), languages), strict=True)
+        results |= zip(cut, self._to_their_ends([found[n] for n in cut]), strict=True)
+        return [results[n] for n in range(len(windows))]
 
-    def _with_rest(self, result: WindowResult, part: Window) -> WindowResult:
-        """Complete a window that ends where its language changes: its rest is in the same language."""
-        length = len(part.samples)
-        while (start := int(result.end_s * SAMPLE_RATE)) < length - _MIN_REST:
-            rest = part.part(start, length)
-            [first] = self._decoded(self.decoder.encode([rest]), [result.language])
-            result = _chained(result, self._completed(first, None))
-        return replace(result, end_s=part.duration_s)
+    def _to_their_ends(self, parts: Sequence[tuple[str, Window]]) -> list[WindowResult]:
+        """Transcribe parts of windows, each before a change of language: what is left of a part has the same one."""
+        results = [WindowResult(language=language) for language, _ in parts]
+        while rest := [n for n, (_, part) in enumerate(parts) if _has_rest(results[n], part)]:
+            encoded = self.decoder.encode([_part(parts[n][1], results[n].end_s, parts[n][1].duration_s) for n in rest])
+            for n, result in zip(rest, self._transcribed(encoded, [parts[n][0] for n in rest]), strict=True):
+                results[n] = _chained(results[n], result)
+        return [replace(result, end_s=part.duration_s) for result, (_, part) in zip(results, parts, strict=True)]
 
     def _slices(self, encoded: EncodedWindows) -> list[list[str]]:
         return [
@@ -106,74 +136,75 @@ class WindowTranscriber:
         around = window.samples[search : int((changed_s + 1.0) * SAMPLE_RATE)]
         return slices[0], window.part(0, search + quietest(around))
 
-    def _completed(self, first: DecodedWindow, encoded: EncodedWindows | None) -> WindowResult:
-        best, pass_count = first, 1
-        if is_suspicious(first):
-            encoded = encoded or self.decoder.encode([first.window])
-            [again] = self._decoded(encoded, [first.language], _NO_REPEAT_NGRAM_SIZE)
-            best, pass_count = max(first, again, key=_quality), 2
-            if is_suspicious(best):
-                best, pass_count = max(best, self._in_halves(first), key=_quality), 3
-        if _is_silence(best):
-            best = replace(best, segments=(), end_s=best.window.duration_s)
-        elif pass_count < _MAX_PASSES and (missing := uncovered(best)):
-            best, pass_count = self._filled(best, missing), pass_count + 1
-        return WindowResult(
-            language=best.language,
-            segments=best.segments,
-            end_s=best.end_s,
-            retried=pass_count > 1,
-            # Speech for one detector and not for the other is probably music or noise.
-            untranscribed=() if best.no_speech_prob > _MIN_SILENCE_PROBABILITY else tuple(uncovered(best)),
-        )
+    def _transcribed(self, encoded: EncodedWindows, languages: Sequence[str]) -> list[WindowResult]:
+        """Decode windows, then again those that are suspicious or lack text; a pass takes all windows at a time."""
+        windows = [_Passes(first, first) for first in self._decoded(encoded, languages)]
+        suspicious = [n for n, window in enumerate(windows) if is_suspicious(window.best)]
+        if suspicious:
+            again = self._decoded(
+                encoded.selected(suspicious), [languages[n] for n in suspicious], _NO_REPEAT_NGRAM_SIZE
+            )
+            for n, decoded in zip(suspicious, again, strict=True):
+                windows[n].add(decoded)
+            self._decode_halves([windows[n] for n in suspicious if is_suspicious(windows[n].best)])
+        for window in windows:
+            if _is_silence(window.best):
+                window.best = replace(window.best, segments=(), end_s=window.best.window.duration_s)
+        self._fill([window for window in windows if window.count < _MAX_PASSES and not _is_silence(window.best)])
+        return [window.result() for window in windows]
 
-    def _in_halves(self, first: DecodedWindow) -> DecodedWindow:
-        window, length = first.window, len(first.window.samples)
-        middle = length // 3 + quietest(window.samples[length // 3 : 2 * length // 3])
-        return _joined(
-            window,
-            *(self._again(half, first.language) for half in (window.part(0, middle), window.part(middle, length))),
-        )
+    def _decode_halves(self, windows: Sequence[_Passes]) -> None:
+        """Decode windows again, each cut in its longest pause."""
+        halves = [half for window in windows for half in _halves(window.first.window)]
+        decoded = iter(self._again(halves, [window.first.language for window in windows for _ in range(2)]))
+        for window in windows:
+            window.add(_joined(window.first.window, next(decoded), next(decoded)))
 
-    def _filled(self, best: DecodedWindow, missing: Iterable[Stretch]) -> DecodedWindow:
-        segments = list(best.segments)
-        for start_s, end_s in missing:
-            part = best.window.part(int(start_s * SAMPLE_RATE), int(end_s * SAMPLE_RATE))
-            found = self._again(part, best.language)
+    def _fill(self, windows: Sequence[_Passes]) -> None:
+        """Decode the stretches of windows without text again, each by itself."""
+        missing = [(window, stretch) for window in windows for stretch in uncovered(window.best)]
+        decoded = self._again(
+            [_part(window.best.window, *stretch) for window, stretch in missing],
+            [window.best.language for window, _ in missing],
+        )
+        for (window, stretch), found in zip(missing, decoded, strict=True):
+            window.is_filled = True
             if found.segments and not is_suspicious(found) and not _is_silence(found):
-                segments = [s for s in segments if not start_s <= (s.start_s + s.end_s) / 2 <= end_s]
-                segments += [shifted(segment, start_s) for segment in found.segments]
-        return replace(best, segments=tuple(sorted(segments, key=lambda s: s.start_s)))
+                window.best = _with_segments(window.best, stretch, found.segments)
 
-    def _again(self, window: Window, language: str) -> DecodedWindow:
-        [decoded] = self._decoded(self.decoder.encode([window]), [language], _NO_REPEAT_NGRAM_SIZE)
-        return decoded
+    def _again(self, windows: Sequence[Window], languages: Sequence[str]) -> list[DecodedWindow]:
+        """Encode and decode parts of windows, at most as many at a time as a batch has: memory limits its size."""
+        size = self.decoder.batch_size
+        return [
+            decoded
+            for at in range(0, len(windows), size)
+            for decoded in self._decoded(
+                self.decoder.encode(windows[at : at + size]), languages[at : at + size], _NO_REPEAT_NGRAM_SIZE
+            )
+        ]
 
     def _decoded(
         self, encoded: EncodedWindows, languages: Sequence[str], no_repeat_ngram_size: int = 0
     ) -> list[DecodedWindow]:
-        """Decode windows, without the vocabulary where only that would be the text."""
-        found = self.decoder.decode(encoded, languages, no_repeat_ngram_size=no_repeat_ngram_size)
-        own = encoded if len(found) == 1 else None
-        return [self._without_echo(decoded, own, no_repeat_ngram_size) for decoded in found]
-
-    def _without_echo(
-        self, decoded: DecodedWindow, encoded: EncodedWindows | None, no_repeat_ngram_size: int
-    ) -> DecodedWindow:
-        """Return a window, or its text without the vocabulary if a segment only repeats it.
+        """Decode windows, without the vocabulary where a segment only repeats it.
 
         Where the vocabulary has changed the spelling alone, its spelling is kept.
         """
+        found = self.decoder.decode(encoded, languages, no_repeat_ngram_size=no_repeat_ngram_size)
         terms = self.decoder.vocabulary
-        if not any(is_echo(segment.text, terms) for segment in decoded.segments):
-            return decoded
-        [plain] = self.decoder.decode(
-            encoded or self.decoder.encode([decoded.window]),
-            [decoded.language],
+        echoes = [n for n, one in enumerate(found) if any(is_echo(segment.text, terms) for segment in one.segments)]
+        if not echoes:
+            return found
+        without = self.decoder.decode(
+            encoded.selected(echoes),
+            [languages[n] for n in echoes],
             no_repeat_ngram_size=no_repeat_ngram_size,
             use_vocabulary=False,
         )
-        return decoded if not _is_silence(plain) and is_same_speech(decoded.text, plain.text) else plain
+        for n, plain in zip(echoes, without, strict=True):
+            if _is_silence(plain) or not is_same_speech(found[n].text, plain.text):
+                found[n] = plain
+        return found
 
 
 def is_suspicious(decoded: DecodedWindow) -> bool:
@@ -195,7 +226,7 @@ def uncovered(decoded: DecodedWindow) -> list[Stretch]:
     window, reached, found = decoded.window, 0.0, []
     covering = [s for s in decoded.segments if not _is_thin(s.text, window.voiced_s(s.start_s, s.end_s))]
     for start_s, end_s in [*((s.start_s, s.end_s) for s in covering), (decoded.end_s, decoded.end_s)]:
-        if window.voiced_s(reached, start_s) >= _MIN_UNCOVERED_S:
+        if window.voiced_s(reached, start_s) >= MIN_UNCOVERED_S:
             found.append((reached, start_s))
         reached = max(reached, end_s)
     return found
@@ -214,6 +245,10 @@ def shifted(segment: WindowSegment, offset_s: float) -> WindowSegment:
     )
 
 
+def _has_rest(result: WindowResult, part: Window) -> bool:
+    return int(result.end_s * SAMPLE_RATE) < len(part.samples) - _MIN_REST
+
+
 def _chained(first: WindowResult, second: WindowResult) -> WindowResult:
     offset_s = first.end_s
     return replace(
@@ -224,6 +259,16 @@ def _chained(first: WindowResult, second: WindowResult) -> WindowResult:
         untranscribed=first.untranscribed
         + tuple((start_s + offset_s, end_s + offset_s) for start_s, end_s in second.untranscribed),
     )
+
+
+def _part(window: Window, start_s: float, end_s: float) -> Window:
+    return window.part(int(start_s * SAMPLE_RATE), int(end_s * SAMPLE_RATE))
+
+
+def _halves(window: Window) -> tuple[Window, Window]:
+    length = len(window.samples)
+    middle = length // 3 + quietest(window.samples[length // 3 : 2 * length // 3])
+    return window.part(0, middle), window.part(middle, length)
 
 
 def _joined(window: Window, left: DecodedWindow, right: DecodedWindow) -> DecodedWindow:
@@ -238,6 +283,14 @@ def _joined(window: Window, left: DecodedWindow, right: DecodedWindow) -> Decode
         no_speech_prob=min(left.no_speech_prob, right.no_speech_prob),
         compression_ratio=max(left.compression_ratio, right.compression_ratio),
     )
+
+
+def _with_segments(decoded: DecodedWindow, stretch: Stretch, segments: Sequence[WindowSegment]) -> DecodedWindow:
+    """Return a window with the segments of a stretch, instead of those whose middle is inside."""
+    start_s, end_s = stretch
+    kept = [s for s in decoded.segments if not start_s <= (s.start_s + s.end_s) / 2 <= end_s]
+    found = (shifted(segment, start_s) for segment in segments)
+    return replace(decoded, segments=tuple(sorted([*kept, *found], key=lambda s: s.start_s)))
 
 
 def _quality(decoded: DecodedWindow) -> tuple[bool, int, float]:

@@ -93,6 +93,24 @@ async def test_postgres_changes_error_rejoins_on_another_socket(
     assert await channel.wait_joined(5)
 
 
+async def test_postgres_changes_after_the_channel_was_left_are_not_delivered(
+    server: ScriptedRealtime, project: Project
+) -> None:
+    """They may be older than the rows that a subscriber reads after the next join."""
+    recorder = ChannelRecorder()
+    await join(project, recorder)
+    await until(lambda: server.joins(TOPIC))
+    await send_system(server, "ok")
+    await until(lambda: recorder.joined_count == 1)
+    [first] = server.sockets
+    await send_system(server, "error")
+    await server.send_to_all(TOPIC, "postgres_changes", change("UPDATE", {"id": 1}))
+    # It is closed once the client has received all frames.
+    await until(lambda: first not in server.sockets)
+    assert recorder.left_count == 1
+    assert recorder.changes == []
+
+
 async def test_postgres_changes_join_is_retried_without_a_confirmation(
     server: ScriptedRealtime, project: Project
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.harness.waiting import wait_until
 from tests.integration.database.core_model import STAGES, Attempt, Call, Model, Violation, expect
-from tests.integration.database.core_project import WORKERS, Project
+from tests.integration.database.core_project import WORKERS, Callers, Project
 from tests.integration.database.db_calls import Database
 from tests.integration.database.queue_model import Queue
 
@@ -102,9 +102,9 @@ from public.history where id > %s order by id
 class Core:
     """The core in the database and its model; each step changes both and checks the invariants."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, callers: Callers) -> None:
         self.database = database
-        self.project = Project(database)
+        self.project = Project(database, callers)
         self.model = Model(Queue(WORKERS, live=set()))
         self.error: Exception | None = None
         """The error of the last step."""
@@ -115,9 +115,8 @@ class Core:
         self._pool = ThreadPoolExecutor(1)
 
     def close(self) -> None:
-        """Close the sessions."""
+        """Wait until no call is running."""
         self._pool.shutdown()
-        self.project.close()
 
     def step(self, kind: str, *numbers: Any) -> None:
         """Make one step: a call, two at the same time, or a change of the clock or of Storage."""
@@ -173,6 +172,7 @@ class Core:
     def _continue_after(self, results: list[tuple[Call, Any]]) -> None:
         """Apply two calls to the model in the order that explains their responses and the rows."""
         rows, ranks, reserved = self.project.rows()
+        workers = self.project.workers()
         violations = []
         for order in (results, results[::-1]):
             model = deepcopy(self.model)
@@ -181,6 +181,7 @@ class Core:
                 for call, response in order:
                     model.apply(call, response)
                 expect("state", rows, model.rows())
+                expect("workers", workers, model.workers())
             except Violation as violation:
                 violations.append(violation)
             else:
@@ -202,6 +203,7 @@ class Core:
         rows, ranks, _ = self.project.rows()
         expect("the rows are those of the model", rows, self.model.rows())
         expect("the ranks are those of the model", ranks, self.model.ranks())
+        expect("the workers are those of the model", self.project.workers(), self.model.workers())
         for name, detail in self.database.rows(INVARIANTS):
             raise Violation(name, detail)
         self._check_outbox()
@@ -445,9 +447,9 @@ RACES: Final = (
 class CoreMachine(RuleBasedStateMachine):
     """Random steps of several workers and clients."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, callers: Callers) -> None:
         super().__init__()
-        self.core = Core(database)
+        self.core = Core(database, callers)
         for worker in range(len(WORKERS)):
             self.core.step("start", worker)
 
@@ -521,10 +523,18 @@ class CoreMachine(RuleBasedStateMachine):
             self.core.step("remove", worker)
         self.core.step("confirm", 0, worker)
 
+    @rule(worker=WORKER)
+    def list_twice(self, worker: int) -> None:
+        """Let a second worker list what the first one has not confirmed."""
+        for either in (worker, 1 - worker):
+            self.core.step("list_expired", 0, either)
+
     @rule(kinds=st.sampled_from(RACES), number=NUMBERS, workers=st.tuples(WORKER, WORKER), is_expired=st.booleans())
     def race(self, kinds: tuple[str, str], number: int, workers: tuple[int, int], is_expired: bool) -> None:
         if is_expired:
             self.core.step("expire", number)
+        if "send" in kinds:
+            self.core.step("age_outbox")
         steps = [
             (kind, 1 + number % 3 if kind == "claim" else number, worker)
             for kind, worker in zip(kinds, workers, strict=True)

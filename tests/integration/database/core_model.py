@@ -310,6 +310,10 @@ class Model:
         """Return the rows that the database shall have."""
         return {number: self._row(number, smelt) for number, smelt in self.smelts.items()}
 
+    def workers(self) -> tuple[set[int], int | None]:
+        """Return the live workers, and the one that purges."""
+        return self.queue.live, self.janitor
+
     def ranks(self) -> dict[int, int]:
         """Return the ranks of the smelts in the queue and of the leases."""
         return {number: rank for number, (rank, _) in self.queue.due.items()} | self.queue.leases

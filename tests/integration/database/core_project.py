@@ -55,6 +55,9 @@ from public.smelts as s
 left join smelt.leases as l on l.smelt_id = s.id
 left join smelt.suspects as x on x.smelt_id = s.id
 """
+LIVE_AND_JANITOR: Final = """
+select array(select w.worker_id from smelt.live_workers as w), j.worker_id from smelt.janitor as j
+"""
 
 
 def prepare(database: Database) -> None:
@@ -66,22 +69,31 @@ def prepare(database: Database) -> None:
     )
 
 
+Callers = dict[str, tuple[Caller, Caller]]
+"""The two sessions of each caller, by its name."""
+
+
+def connect_callers(database: Database) -> Callers:
+    """Open the sessions of clients and workers, for all histories: in a new one, each function is compiled again."""
+    users = {name: database.add_user() for name in ("ada", "ben", "guest")}
+    roles = {
+        "ada": user(users["ada"]),
+        "ben": user(users["ben"]),
+        # Two kinds of callers that take turns as one owner.
+        "visitor": anon(),
+        "guest": user(users["guest"], is_anonymous=True),
+    }
+    roles |= {f"worker {worker}": service() for worker in range(len(WORKERS))}
+    return {name: (database.caller(role), database.caller(role)) for name, role in roles.items()}
+
+
 class Project:
     """A database without smelts, and its callers."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, callers: Callers) -> None:
         self.database = database
+        self.callers = callers
         database.run(EMPTY)
-        users = {name: database.add_user() for name in ("ada", "ben", "guest")}
-        roles = {
-            "ada": user(users["ada"]),
-            "ben": user(users["ben"]),
-            # Two kinds of callers that take turns as one owner.
-            "visitor": anon(),
-            "guest": user(users["guest"], is_anonymous=True),
-        }
-        roles |= {f"worker {worker}": service() for worker in range(len(WORKERS))}
-        self.callers = {name: (database.caller(role), database.caller(role)) for name, role in roles.items()}
         self.batches = {name: self.callers[name][0]("create_smelt_batch")["id"] for name in ("ada", "ben")}
         self.ids: dict[int, str] = {}
         self.numbers: dict[str, int] = {}
@@ -95,12 +107,6 @@ class Project:
         self.messages: dict[int, dict[str, Any]] = {}
         """The messages of the outbox that a worker was given, with their `worker`, until they are settled or age."""
         self.acknowledged: set[tuple[Any, ...]] = set()
-
-    def close(self) -> None:
-        """Close the sessions of the callers."""
-        for caller in self.callers.values():
-            for session in caller:
-                session.session.close()
 
     def run(self, call: Call) -> Any:
         """Make a call and commit; return its response in the words of the model."""
@@ -125,12 +131,17 @@ class Project:
         rows, ranks, reserved = {}, {}, {}
         for smelt_id, *row, rank, reserved_by in self.database.rows(ROWS):
             number = self.numbers[smelt_id]
-            row[8] = None if row[8] is None else int(row[8].split()[1])
+            row[8] = None if row[8] is None else _worker_number(row[8])
             rows[number] = tuple(row)
-            reserved[number] = None if reserved_by is None else int(reserved_by.split()[1])
+            reserved[number] = None if reserved_by is None else _worker_number(reserved_by)
             if rank is not None:
                 ranks[number] = rank
         return rows, ranks, reserved
+
+    def workers(self) -> tuple[set[int], int | None]:
+        """Return the live workers, and the one that purges."""
+        [(live, janitor)] = self.database.rows(LIVE_AND_JANITOR)
+        return {_worker_number(worker_id) for worker_id in live}, None if janitor is None else _worker_number(janitor)
 
     def upload(self, number: int) -> None:
         """Insert the object of a smelt, as the Storage API does."""
@@ -259,6 +270,10 @@ class Project:
             if before is not None and before["worker"] != call.caller:
                 raise Violation("a message is leased to one worker", f"{before['worker']}, {call.caller}: {message}")
             self.messages[message["id"]] = message | {"worker": call.caller}
+
+
+def _worker_number(worker_id: str) -> int:
+    return int(worker_id.split()[1])
 
 
 def _state(response: dict[str, Any]) -> tuple[str, int]:

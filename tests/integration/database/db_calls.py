@@ -13,6 +13,10 @@ from psycopg.types.json import Jsonb
 
 from tests.harness.waiting import wait_until
 
+BECOME: Final = """
+    select set_config('role', %s, true), set_config('request.jwt.claims', %s, true),
+        set_config('request.headers', %s, true)
+"""
 ARGUMENT_TYPES: Final = """
     select p.proname, a.name, pg_catalog.format_type(a.type, null)
     from pg_catalog.pg_proc as p
@@ -76,8 +80,8 @@ class Database:
         return value
 
     def run(self, statement: str, *values: object) -> None:
-        """Change rows that no function changes, such as limits and timestamps."""
-        self.owner.execute(statement, values)
+        """Change rows that no function changes, such as limits and timestamps; without values, `%` is a character."""
+        self.owner.execute(statement, values or None)
 
     def add_user(self) -> str:
         """Create a user; return its id."""
@@ -110,12 +114,8 @@ class Caller:
     def open_transaction(self) -> Iterator[None]:
         """Keep a transaction open during the block, then commit."""
         with self.session.transaction():
-            for name, value in (
-                ("role", self.role.name),
-                ("request.jwt.claims", json.dumps(self.role.claims)),
-                ("request.headers", json.dumps(self.role.headers)),
-            ):
-                self.session.execute("select set_config(%s, %s, true)", (name, value))
+            claims, headers = json.dumps(self.role.claims), json.dumps(self.role.headers)
+            self.session.execute(BECOME, (self.role.name, claims, headers))
             yield
 
     def call_in_transaction(self, function: str, **arguments: object) -> Any:

@@ -1,17 +1,21 @@
 """Plant faults in the SQL functions, one at a time, and show that the histories of the core's model detect each.
 
-    scripts/mutants [--only NAME ...] [--examples 100]
+    scripts/mutants [--only NAME ...] [--examples 100] [--jobs 2]
 
 Each is a replacement in a function of one migration, in a new database. Prints one line of JSON per fault: whether it
-is found, after how many seconds, and by which invariant. Exits 1 if one is not found.
+is found, by which history and invariant, after how many seconds, and the difference. Exits 1 if one is not found. The
+jobs, by default as many as the machine has cores, share one server.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Final
 
 import psycopg
@@ -19,11 +23,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from smelt.local.database.postgres import binaries
+from tests.integration.database.core_histories import HISTORIES, follow
 from tests.integration.database.core_machine import CoreMachine
 from tests.integration.database.core_model import Violation
-from tests.integration.database.core_project import prepare
+from tests.integration.database.core_project import connect_callers, prepare
 from tests.integration.database.db_calls import Database
-from tests.integration.database.db_server import MIGRATIONS, apply_schema, cloned, running
+from tests.integration.database.db_server import MIGRATIONS, Server, apply_schema, cloned, running
+
+MAX_DETAIL_CHARS: Final = 500
+RANDOM: Final = settings(phases=[Phase.generate], database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)
@@ -236,6 +244,16 @@ MUTANTS: Final = (
     Mutant(
         "purge is confirmed while the object exists",
         "maintenance",
+        """        if found and p_smelt.audio_state = 'removing' then
+            raise exception 'the object % still exists', v_path;
+        elsif found then
+            return false;
+        elsif smelt.is_expired(p_smelt) then""",
+        "        if smelt.is_expired(p_smelt) then",
+    ),
+    Mutant(
+        "purge that failed is not postponed",
+        "maintenance",
         "if found and p_smelt.audio_state = 'removing' then",
         "if false then",
     ),
@@ -248,27 +266,45 @@ MUTANTS: Final = (
 )
 
 
-def broken_invariant(database: Database, mutant: Mutant, examples: int) -> str | None:
-    """Return the invariant by which the histories detect a fault; None if they do not."""
+def first_error(database: Database, mutant: Mutant, examples: int) -> tuple[str, Exception] | None:
+    """Return the first history that detects a fault, a known one or `random`, with its error; None without one."""
     database.run(mutant.statement())
     prepare(database)
+    callers = connect_callers(database)
+    for name, history in HISTORIES.items():
+        try:
+            follow(history, database, callers)
+        except (Violation, psycopg.Error) as error:
+            return name, error
     machines: list[CoreMachine] = []
 
     def machine() -> CoreMachine:
-        machines.append(CoreMachine(database))
+        machines.append(CoreMachine(database, callers))
         return machines[-1]
 
     try:
-        run_state_machine_as_test(
-            machine, settings=settings(max_examples=examples, phases=[Phase.generate], database=None)
-        )
+        run_state_machine_as_test(machine, settings=settings(RANDOM, max_examples=examples))
     except Exception:
         # Hypothesis repeats the history, in which a fault of two calls at the same time may not occur again.
         errors = [error for error in (machine.core.error for machine in machines) if error is not None]
         if not errors:
             raise
-        return errors[0].invariant if isinstance(errors[0], Violation) else f"no error: {errors[0]}".splitlines()[0]
+        return "random", errors[0]
     return None
+
+
+def detect(server: Server, mutant: Mutant, examples: int) -> dict[str, object]:
+    """Plant a fault in a new database; return the line to print."""
+    began = time.monotonic()
+    with (
+        cloned(server, f"mutant_{os.getpid()}") as name,
+        closing(Database(lambda login: psycopg.connect(server.dsn(login, name)))) as database,
+    ):
+        history, error = first_error(database, mutant, examples) or (None, None)
+    line = {"mutant": mutant.name, "migration": mutant.migration, "found": error is not None, "history": history}
+    invariant = error.invariant if isinstance(error, Violation) else error and type(error).__name__
+    detail = error and str(error)[:MAX_DETAIL_CHARS]
+    return line | {"seconds": round(time.monotonic() - began, 1), "by": invariant, "detail": detail}
 
 
 def main() -> None:
@@ -276,25 +312,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[mutant.name for mutant in MUTANTS], metavar="NAME")
     parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
     given = parser.parse_args()
-    settings.register_profile("mutants", deadline=None, suppress_health_check=list(HealthCheck))
-    settings.load_profile("mutants")
-    survived = False
+    began = time.monotonic()
+    mutants = [mutant for mutant in MUTANTS if not given.only or mutant.name in given.only]
+    found_count = 0
     with running(binaries()) as server:
         apply_schema(server)
-        for mutant in MUTANTS:
-            if given.only and mutant.name not in given.only:
-                continue
-            began = time.monotonic()
-            with (
-                cloned(server, "mutant") as name,
-                closing(Database(lambda login, name=name: psycopg.connect(server.dsn(login, name)))) as database,
-            ):
-                invariant = broken_invariant(database, mutant, given.examples)
-            survived = survived or invariant is None
-            line = {"mutant": mutant.name, "migration": mutant.migration, "found": invariant is not None}
-            print(json.dumps(line | {"seconds": round(time.monotonic() - began, 1), "by": invariant}), flush=True)
-    sys.exit(survived)
+        # Not forked: the server of `running` has an event loop in this process.
+        with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+            for ended in as_completed([pool.submit(detect, server, mutant, given.examples) for mutant in mutants]):
+                found_count += bool(ended.result()["found"])
+                print(json.dumps(ended.result()), flush=True)
+    seconds = round(time.monotonic() - began, 1)
+    print(json.dumps({"found": found_count, "of": len(mutants), "seconds": seconds}), flush=True)
+    sys.exit(found_count < len(mutants))
 
 
 if __name__ == "__main__":

@@ -44,16 +44,17 @@ class Queue:
         if new:
             return max(min(ranks) - 1 for ranks in queues if ranks)
         leased = [rank for smelt, rank in self.leases.items() if self.models[smelt] in shared]
-        return max(max(leased, default=0), min(ranks.values(), default=1) - 1)
+        returned = [min(ranks.values()) - 1] if ranks else []
+        return max([*leased, *returned], default=0)
 
-    def highest(self, owner: str) -> int:
-        """Return the highest rank of an owner, 0 without one."""
+    def ranks_of(self, owner: str) -> list[int]:
+        """Return the ranks of an owner, in the queue and on leases."""
         ranks = {smelt: rank for smelt, (rank, _) in self.due.items()} | self.leases
-        return max((rank for smelt, rank in ranks.items() if self.owners[smelt] == owner), default=0)
+        return [rank for smelt, rank in ranks.items() if self.owners[smelt] == owner]
 
     def rank(self, smelt: int, arrival: int) -> None:
         """Rank a smelt that becomes due."""
-        rank = max(self.highest(self.owners[smelt]), self.reached(self.models[smelt])) + 1
+        rank = max([*self.ranks_of(self.owners[smelt]), self.reached(self.models[smelt])]) + 1
         self.due[smelt] = (rank, arrival)
 
     def create(self, owner: str, model: str = "") -> int:
@@ -81,8 +82,8 @@ class Queue:
         passed = sorted((arrival, smelt) for smelt, arrival in self.delayed.items() if arrival is not None)
         highest: dict[str, int] = {}
         for _, smelt in passed:
-            owner = self.owners[smelt]
-            highest[owner] = max(highest.get(owner, 0), self.highest(owner), self.reached(self.models[smelt]))
+            owner, reached = self.owners[smelt], self.reached(self.models[smelt])
+            highest[owner] = max([*self.ranks_of(owner), reached, highest.get(owner, reached)])
         for arrival, smelt in passed:
             del self.delayed[smelt]
             highest[self.owners[smelt]] += 1

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,19 +10,12 @@ import pytest
 
 from smelt.distribution import supabase_folder
 from smelt.local import StackHandle
-from tests.harness.processes import run
 from tests.harness.stacks import running_local
+from tests.integration.local.supabase_cli import needs_cli, supabase
 
-CLI = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "supabase"
 VERSIONS = sorted(path.name.split("_")[0] for path in (supabase_folder() / "migrations").glob("*.sql"))
 
-pytestmark = pytest.mark.skipif(not CLI.exists(), reason="the Supabase CLI is missing: run `npm install` in tests/js")
-
-
-def supabase(*arguments: str, stack: StackHandle) -> subprocess.CompletedProcess[str]:
-    """Run a command of the CLI in smelt's project."""
-    command = [str(CLI), *arguments, f"--remote={stack.db_url}"]
-    return run(command, cwd=supabase_folder().parent, timeout_s=110, check=True)
+pytestmark = needs_cli
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,22 @@ from smelt.errors import Forbidden, NotFound, RequestRejected, SmeltError, Trans
 
 @pytest.mark.parametrize(
     "code",
-    [None, "PGRST000", "PGRST003", "08006", "40001", "40P01", "53300", "55P03", "57014", "57P01", "500", "503", "429"],
+    [
+        None,
+        "",
+        "PGRST000",
+        "PGRST003",
+        "08006",
+        "40001",
+        "40P01",
+        "53300",
+        "55P03",
+        "57014",
+        "57P01",
+        "500",
+        "503",
+        "429",
+    ],
 )
 def test_transient_error_covers_the_codes_about_the_server(code: str | None) -> None:
     assert isinstance(map_api_error(code, "no"), TransientError)

@@ -93,6 +93,7 @@ class PromptedDecoder(ScriptedDecoder):
     ) -> list[DecodedWindow]:
         if use_vocabulary:
             return super().decode(encoded, languages, no_repeat_ngram_size=no_repeat_ngram_size)
+        self.decoded.append(len(languages))
         parts = [(0.0, 4.0, self.plain)] if self.plain else []
         return [decoded(window, *parts, **self.statistics) for window in encoded.windows]
 
@@ -106,6 +107,13 @@ def test_window_that_repeats_the_vocabulary_has_the_text_without_it() -> None:
     assert texts(result) == ["Thank you."]
     [result] = transcribe(PromptedDecoder("Helstone, Grimmelshausen", ""), quiet_window())
     assert texts(result) == []
+
+
+def test_windows_that_repeat_the_vocabulary_are_decoded_again_at_a_time_with_the_same_output_of_the_encoder() -> None:
+    decoder = PromptedDecoder("Helstone", "Thank you.")
+    results = transcribe(decoder, *[quiet_window()] * 3)
+    assert (decoder.encoded, decoder.decoded) == ([3], [3, 3])
+    assert [texts(result) for result in results] == [["Thank you."]] * 3
 
 
 def test_window_that_is_silent_without_the_vocabulary_has_no_text() -> None:

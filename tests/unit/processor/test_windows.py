@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ctranslate2 import StorageView
 
 from smelt.contract.state import Word
 from smelt.processor.media.recording import SAMPLE_RATE
@@ -34,6 +35,7 @@ class ScriptedDecoder:
 
     is_multilingual = True
     vocabulary: tuple[str, ...] = ()
+    batch_size = 8
 
     def __init__(
         self, script: Callable[[Window, str, int], DecodedWindow], languages: Callable[[float], str] = lambda _: "en"
@@ -41,13 +43,18 @@ class ScriptedDecoder:
         self.script = script
         self.languages = languages
         self.passes: list[tuple[float, str, int]] = []
+        # The number of windows of each call.
+        self.encoded: list[int] = []
+        self.decoded: list[int] = []
 
     def encode(self, windows: Sequence[Window]) -> EncodedWindows:
-        return EncodedWindows(None, windows)  # type: ignore[arg-type]
+        self.encoded.append(len(windows))
+        return EncodedWindows(StorageView.from_array(np.zeros((len(windows), 1, 1), np.float32)), windows)
 
     def decode(
         self, encoded: EncodedWindows, languages: Sequence[str], *, no_repeat_ngram_size: int = 0
     ) -> list[DecodedWindow]:
+        self.decoded.append(len(languages))
         self.passes += [
             (window.duration_s, language, no_repeat_ngram_size)
             for window, language in zip(encoded.windows, languages, strict=True)
@@ -204,6 +211,70 @@ def test_batch_repairs_only_its_suspicious_window() -> None:
     first, second = transcribe(decoder, window_of(30), window_of(20))
     assert decoder.passes == [(30, "en", 0), (20, "en", 0), (20, "en", 3)]
     assert (first.retried, second.retried) == (False, True)
+
+
+def calls(decoder: ScriptedDecoder) -> tuple[list[int], list[int]]:
+    return decoder.encoded, decoder.decoded
+
+
+def test_suspicious_windows_of_a_batch_are_decoded_again_at_a_time_with_the_same_output_of_the_encoder() -> None:
+    def script(window: Window, _: str, ngram: int) -> DecodedWindow:
+        is_loop = window.duration_s != 30 and not ngram
+        return decoded(window, (0, window.duration_s, TEXT * 3), compression_ratio=9.0 if is_loop else 1.5)
+
+    decoder = ScriptedDecoder(script)
+    results = transcribe(decoder, window_of(20), window_of(30), window_of(22))
+    assert calls(decoder) == ([3], [3, 2])
+    assert [result.retried for result in results] == [True, False, True]
+    assert [result.end_s for result in results] == [20, 30, 22]
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(8, [4]), (3, [3, 1]), (1, [1, 1, 1, 1])])
+def test_halves_of_a_batch_are_decoded_in_batches(batch_size: int, sizes: list[int]) -> None:
+    def script(window: Window, _: str, __: int) -> DecodedWindow:
+        text = TEXT * 2 if window.duration_s < 20 else "Legislature."
+        return decoded(window, (0, window.duration_s, f"{text}{window.duration_s}"))
+
+    decoder = ScriptedDecoder(script)
+    decoder.batch_size = batch_size
+    results = transcribe(decoder, window_of(30), window_of(24))
+    assert calls(decoder) == ([2, *sizes], [2, 2, *sizes])
+    for result, length_s in zip(results, (30, 24), strict=True):
+        assert [segment.text for segment in result.segments] == [
+            f"{TEXT * 2}{segment.end_s - segment.start_s}" for segment in result.segments
+        ]
+        assert (len(result.segments), result.segments[-1].end_s) == (2, length_s)
+
+
+def test_stretches_without_text_of_a_batch_are_decoded_at_a_time() -> None:
+    def script(window: Window, _: str, ngram: int) -> DecodedWindow:
+        if ngram:
+            return decoded(window, (0, window.duration_s, f"{TEXT}{window.duration_s}"))
+        if window.duration_s == 30:
+            return decoded(window, (2, 10, TEXT), (22, 30, TEXT))
+        return decoded(window, (0, window.duration_s - 5, TEXT * 2))
+
+    decoder = ScriptedDecoder(script)
+    first, second = transcribe(decoder, window_of(30), window_of(28))
+    assert calls(decoder) == ([2, 3], [2, 3])
+    assert texts(first) == [f"{TEXT}2.0", TEXT, f"{TEXT}12.0", TEXT]
+    assert texts(second) == [TEXT * 2, f"{TEXT}5.0"]
+
+
+def test_window_of_a_batch_whose_language_changes_is_transcribed_beside_the_others() -> None:
+    def script(window: Window, language: str, _: int) -> DecodedWindow:
+        end_s = window.duration_s - 3 if 10 < window.duration_s < 20 else window.duration_s
+        return decoded(window, (0, end_s, TEXT * 3), end_s=end_s, language=language)
+
+    decoder = ScriptedDecoder(script, lambda start_s: "de" if start_s < 14 else "en")
+    changing, short, other = transcribe(decoder, window_of(30), window_of(9), window_of(28), language=None)
+    # The window without a change, the parts before a change, and what is left of them.
+    assert calls(decoder) == ([3, 2, 2], [1, 2, 2])
+    assert [result.language for result in (changing, short, other)] == ["de", "de", "de"]
+    assert short.end_s == 9
+    for result in (changing, other):
+        assert 11 <= result.end_s <= 15.5
+        assert result.segments[-1].end_s == pytest.approx(result.end_s)
 
 
 def test_words_move_with_their_segment() -> None:

@@ -130,6 +130,18 @@ def test_row_mirror_read_does_not_undo_newer_changes() -> None:
     assert mirror.files[IDS[0]].progress == 50
 
 
+def test_row_mirror_read_wins_over_older_changes_that_arrive_meanwhile() -> None:
+    mirror = RowMirror()
+    mirror.merge_rows([SmeltRow.model_validate(smelt(IDS[0], 4))], [FileRow.model_validate(file(IDS[1], IDS[0]))])
+    mirror.start_read()
+    mirror.merge_change(changed("UPDATE", smelt(IDS[0], 5)))
+    mirror.merge_change(changed("UPDATE", file(IDS[1], IDS[0], 50), "smelt_files"))
+    newer = SmeltRow.model_validate(smelt(IDS[0], 7))
+    assert len(mirror.merge_rows([newer], [FileRow.model_validate(file(IDS[1], IDS[0], 100))])) == 2
+    assert mirror.smelts[IDS[0]].seq == 7
+    assert mirror.files[IDS[1]].progress == 100
+
+
 def test_row_mirror_read_reports_inserts_updates_and_deletes() -> None:
     mirror = RowMirror()
     mirror.merge_rows([SmeltRow.model_validate(smelt(one)) for one in IDS[:2]], [])

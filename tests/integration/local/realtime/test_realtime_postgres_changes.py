@@ -3,14 +3,19 @@
 import asyncio
 
 import psycopg
+from psycopg_pool import AsyncConnectionPool
 
 from smelt.local.database.postgres import SUPERUSER, Postgres
+from smelt.local.realtime.authorization import Pool
+from smelt.local.realtime.commits import Commits
 from tests.harness.waiting import until
 from tests.integration.local.realtime.realtime_server import USER_A, USER_B, RealtimeServer, serving
 from tests.integration.local.realtime.sockets import raw_socket
 
 NOTES = {"event": "*", "schema": "public", "table": "notes"}
 TODOS = {"event": "*", "schema": "public", "table": "todos"}
+POLLING = "select pid from pg_stat_activity where query like '%pg_snapshot_xip%' and pid <> pg_backend_pid()"
+WAITING_FOR_LOCK = "select pid from pg_stat_activity where wait_event_type = 'Lock'"
 
 
 async def test_postgres_changes_of_protocol_v1_take_the_table_from_the_topic(realtime: RealtimeServer) -> None:
@@ -182,6 +187,60 @@ async def test_reconnect_to_a_crashed_postgres_keeps_sockets_and_channels(realti
         await realtime.sql("select realtime.send('{\"after\": true}', 'e', 'db', false)")
         assert (await socket.next("broadcast"))["payload"]["payload"]["after"] is True
         assert (await socket.join("p", token=realtime.token(USER_A), private=True))["status"] == "error"
+
+
+async def test_postgres_changes_are_sent_although_the_check_of_visibility_loses_its_connection(
+    realtime: RealtimeServer,
+) -> None:
+    async def connect() -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(realtime.dsn, autocommit=True)
+
+    async with await connect() as writer, await connect() as locker, await connect() as admin:
+
+        async def waiting_for_lock() -> list[int]:
+            return [pid for (pid,) in await (await admin.execute(WAITING_FOR_LOCK)).fetchall()]
+
+        async with raw_socket(realtime) as socket:
+            await socket.subscribe("t", TODOS, token=realtime.token(USER_A))
+            async with writer.transaction():
+                await writer.execute("insert into public.todos (user_id, title) values (%s, 'mine')", [USER_A])
+                locking = asyncio.create_task(locker.execute("begin; lock table public.todos"))
+                await until(waiting_for_lock)
+            await locking
+            # The check of visibility waits for the lock.
+            await until(waiting_for_lock)
+            await admin.execute("select pg_terminate_backend(pid) from unnest(%s) as pid", [await waiting_for_lock()])
+            await locker.execute("rollback")
+            change = await socket.next("postgres_changes")
+            assert change["payload"]["data"]["record"]["title"] == "mine"
+
+
+async def test_commit_is_awaited_although_the_connection_is_lost(realtime_postgres: Postgres) -> None:
+    """A change that is published before its commit is visible would be hidden by row level security."""
+    dsn = realtime_postgres.dsn(SUPERUSER)
+    pool: Pool = AsyncConnectionPool(
+        dsn, kwargs={"autocommit": True}, min_size=1, open=False, check=AsyncConnectionPool.check_connection
+    )
+    connecting = [psycopg.AsyncConnection.connect(dsn, autocommit=True) for _ in range(2)]
+    async with pool, await connecting[0] as writer, await connecting[1] as admin:
+
+        async def polling() -> set[int]:
+            return {pid for (pid,) in await (await admin.execute(POLLING)).fetchall()}
+
+        async with writer.transaction():
+            row = await (await writer.execute("select pg_current_xact_id()::text::int8 & 4294967295")).fetchone()
+            assert row is not None
+            waiting = asyncio.create_task(Commits(pool).visible(row[0]))
+            await until(polling)
+            first = await polling()
+            await admin.execute("select pg_terminate_backend(pid) from unnest(%s) as pid", [list(first)])
+
+            async def polls_again() -> bool:
+                return waiting.done() or bool(await polling() - first)
+
+            await until(polls_again)
+            assert not waiting.done()
+        await waiting
 
 
 async def test_reconnect_after_a_lost_slot_disconnects_the_sockets(realtime_postgres: Postgres) -> None:

@@ -44,9 +44,9 @@ create function smelt.claim_payload(p_smelt_id uuid) returns jsonb
         where s.id = p_smelt_id
     $$;
 
--- Return the smelts that a worker of this host leaves to other hosts, and until when. If another host with the
--- model is alive, it has 60 seconds from the moment when a smelt is due again, after the smelt's lease expired on this host or its work
--- stopped there.
+-- Return the smelts that a worker of this host leaves to other hosts, and until when. If another host with the model is
+-- alive, it has 60 seconds from the moment when a smelt is due again, after the smelt's lease expired on this host or
+-- its work stopped there.
 create function smelt.smelts_left_to_others(p_host text, p_now timestamptz)
     returns table (smelt_id uuid, until timestamptz)
     language sql stable
@@ -207,8 +207,8 @@ create function smelt.end_expired_attempts(p_smelt_ids uuid[]) returns void
     $$;
 
 -- Make a locked smelt whose lease expired a suspect and return it to the queue: at once after its first failure, later
--- after a delay. At the limit of failures it ends. One that stopped an external service is not a suspect: it has stopped
--- no worker.
+-- after a delay. At the limit of failures it ends. One that stopped an external service is not a suspect: it has
+-- stopped no worker.
 create function smelt.requeue_expired(p_smelt_id uuid) returns void
     language plpgsql volatile
     set search_path = ''

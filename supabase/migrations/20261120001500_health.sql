@@ -152,10 +152,10 @@ create function public.get_smelt_attempts(smelt_id uuid) returns jsonb
     as $$ select smelt.get_smelt_attempts(get_smelt_attempts.smelt_id) $$;
 
 revoke all on function
-    smelt.missing_partition, smelt.get_smelt_health, smelt.get_smelt_models, smelt.get_smelt_attempts,
-    public.get_smelt_health, public.get_smelt_models, public.get_smelt_attempts
+    smelt.missing_partition, smelt.get_smelt_health, public.get_smelt_health, smelt.get_smelt_models,
+    public.get_smelt_models, smelt.get_smelt_attempts, public.get_smelt_attempts
     from public, anon, authenticated, service_role;
 grant execute on function
-    smelt.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_health, public.get_smelt_attempts
+    smelt.get_smelt_health, public.get_smelt_health, smelt.get_smelt_attempts, public.get_smelt_attempts
     to service_role;
 grant execute on function smelt.get_smelt_models, public.get_smelt_models to authenticated, service_role;

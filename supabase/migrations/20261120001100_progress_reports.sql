@@ -297,8 +297,8 @@ create function smelt.clear_suspect(p_smelt_id uuid, p_status text, p_risk text)
             end)
     $$;
 
--- Save the stage, files, segments and outputs of a report about a locked smelt. Return the progress to broadcast after the
--- commit; null if a watcher could not see a change.
+-- Save the stage, files, segments and outputs of a report about a locked smelt. Return the progress to broadcast after
+-- the commit; null if a watcher could not see a change.
 create function smelt.apply_report(
     p_smelt public.smelts, p_status text, p_percentage numeric, p_message text, p_eta_seconds double precision,
     p_files jsonb, p_segments jsonb, p_outputs jsonb
@@ -475,13 +475,13 @@ create function public.load_smelt_segments(smelt_id uuid, file_id uuid) returns 
     as $$ select smelt.load_smelt_segments(load_smelt_segments.smelt_id, load_smelt_segments.file_id) $$;
 
 revoke all on function
-    smelt.check_reported_stage, smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.apply_segments,
-    smelt.truncate_segments, smelt.apply_outputs, smelt.clear_suspect, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end,
-    smelt.has_visible_change, smelt.apply_report,
-    smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
-    public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
+    smelt.check_reported_stage, smelt.advance_file, smelt.apply_files, smelt.apply_checkpoints, smelt.truncate_segments,
+    smelt.apply_segments, smelt.apply_outputs, smelt.verdict_for, smelt.advance_smelt, smelt.estimated_end,
+    smelt.has_visible_change, smelt.clear_suspect, smelt.apply_report, smelt.report_smelt_progress,
+    smelt.renew_smelt_leases, smelt.load_smelt_segments, public.report_smelt_progress, public.renew_smelt_leases,
+    public.load_smelt_segments
     from public, anon, authenticated, service_role;
 grant execute on function
-    smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments,
-    public.report_smelt_progress, public.renew_smelt_leases, public.load_smelt_segments
+    smelt.report_smelt_progress, smelt.renew_smelt_leases, smelt.load_smelt_segments, public.report_smelt_progress,
+    public.renew_smelt_leases, public.load_smelt_segments
     to service_role;

@@ -350,8 +350,8 @@ create function smelt.check_batch(p_batch_id uuid, p_caller smelt.caller) return
     $$;
 
 -- Enforce the limit of open smelts, except for a service; return the hash to count a smelt without an owner by, else
--- null. Ended smelts count while an upload that was never submitted is still there. An advisory lock makes requests of the same user, or from the same address, wait until this transaction ends:
--- the count is exact.
+-- null. Ended smelts count while an upload that was never submitted is still there. An advisory lock makes requests of
+-- the same user, or from the same address, wait until this transaction ends: the count is exact.
 create function smelt.reserve_open_slot(p_owner uuid, p_is_anonymous boolean, p_is_service boolean) returns text
     language plpgsql volatile
     set search_path = ''
@@ -645,11 +645,10 @@ create function public.create_smelt_batch(title text default null) returns jsonb
 
 revoke all on function
     smelt.check_shape, smelt.check_input, smelt.check_file, smelt.check_prompt_names, smelt.reject_option,
-    smelt.has_control_characters, smelt.trimmed, smelt.check_vocabulary, smelt.check_option, smelt.check_options, smelt.check_metadata,
-    smelt.creator, smelt.find_user_prompt, smelt.check_batch, smelt.reserve_open_slot, smelt.stored_key, smelt.find_idempotent_smelt,
-    smelt.upload_path, smelt.insert_files,
-    smelt.creation_response, smelt.insert_smelt, smelt.create_smelt, smelt.create_smelt_batch, public.create_smelt,
-    public.create_smelt_batch
+    smelt.has_control_characters, smelt.trimmed, smelt.check_vocabulary, smelt.check_option, smelt.check_options,
+    smelt.check_metadata, smelt.creator, smelt.find_user_prompt, smelt.check_batch, smelt.reserve_open_slot,
+    smelt.stored_key, smelt.find_idempotent_smelt, smelt.upload_path, smelt.insert_files, smelt.creation_response,
+    smelt.insert_smelt, smelt.create_smelt, smelt.create_smelt_batch, public.create_smelt, public.create_smelt_batch
     from public, anon, authenticated, service_role;
 grant execute on function smelt.create_smelt, public.create_smelt to anon, authenticated, service_role;
 grant execute on function smelt.create_smelt_batch, public.create_smelt_batch to authenticated;

@@ -582,8 +582,7 @@ revoke all on function
     smelt.wake_up_interval, smelt.move_wake_up, smelt.send_wake_up, smelt.wake_workers, smelt.broadcast_progress,
     smelt.notify_deletion, smelt.enqueue_outbox, smelt.lease_outbox, smelt.supersede_outbox, smelt.move_batch_counts,
     smelt.count_members, smelt.count_changed_member, smelt.members_in_progress, smelt.update_batch_progress,
-    smelt.enqueue_notification, smelt.settlement_response, smelt.end_attempt, smelt.settle_files, smelt.enqueue_end,
-    smelt.audio_kept_until, smelt.audio_state_at_end, smelt.has_unused_audio,
-    smelt.settle_smelt, smelt.work_at_risk, smelt.record_attempt,
-    smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence
+    smelt.enqueue_notification, smelt.settlement_response, smelt.work_at_risk, smelt.record_attempt,
+    smelt.is_other_host_alive, smelt.is_at_failure_limit, smelt.stopped_sentence, smelt.end_attempt, smelt.settle_files,
+    smelt.enqueue_end, smelt.audio_kept_until, smelt.audio_state_at_end, smelt.has_unused_audio, smelt.settle_smelt
     from public, anon, authenticated, service_role;

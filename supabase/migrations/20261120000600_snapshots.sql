@@ -35,8 +35,8 @@ create function smelt.progress_of(p_smelt public.smelts) returns jsonb
         )
     $$;
 
--- Return percentage, stage and message as a client reads them. The message of a smelt in the
--- queue names a model that no live worker has: this changes without a change of the smelt.
+-- Return percentage, stage and message as a client reads them. The message of a smelt in the queue names a model that no
+-- live worker has: this changes without a change of the smelt.
 create function smelt.read_progress_of(p_smelt public.smelts, p_worker_online boolean) returns jsonb
     language sql stable
     set search_path = ''
@@ -345,7 +345,7 @@ create function smelt.batch_state(p_batch public.smelt_batches) returns jsonb
 
 revoke all on function
     smelt.topic_of, smelt.seconds_until, smelt.next_poll_s, smelt.progress_of, smelt.read_progress_of,
-    smelt.as_markdown, smelt.with_speaker_names, smelt.common_speaker_names,
-    smelt.results_of, smelt.files_of, smelt.segments_of, smelt.outputs_of, smelt.snapshot, smelt.state_since, smelt.state_now,
-    smelt.envelope, smelt.progress_payload, smelt.completed_payload, smelt.failed_payload, smelt.batch_state
+    smelt.as_markdown, smelt.with_speaker_names, smelt.common_speaker_names, smelt.results_of, smelt.files_of,
+    smelt.segments_of, smelt.outputs_of, smelt.snapshot, smelt.state_since, smelt.state_now, smelt.envelope,
+    smelt.progress_payload, smelt.completed_payload, smelt.failed_payload, smelt.batch_state
     from public, anon, authenticated, service_role;

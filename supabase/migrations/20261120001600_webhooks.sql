@@ -60,11 +60,6 @@ create index webhook_deliveries_leased_idx on smelt.webhook_deliveries (webhook_
 create index webhook_deliveries_webhook_id_idx on smelt.webhook_deliveries (webhook_id, created_at desc);
 create index webhook_deliveries_ended_at_idx on smelt.webhook_deliveries (ended_at) where ended_at is not null;
 
--- The webhooks that a user may have, and that the operator may have for the project.
-alter table smelt.limits
-    add column max_webhooks integer not null default 10,
-    add constraint limits_max_webhooks_not_negative check (max_webhooks >= 0);
-
 alter table public.smelt_webhooks enable row level security;
 create policy "owners read their webhooks" on public.smelt_webhooks
     for select to authenticated using (user_id = (select auth.uid()));
@@ -684,13 +679,12 @@ create function public.settle_smelt_webhook_delivery(
 
 revoke all on function
     smelt.check_webhook_url, smelt.check_webhook_events, smelt.new_webhook_secret, smelt.find_webhook,
-    smelt.lock_webhook,
-    smelt.create_smelt_webhook, smelt.disable_webhook, smelt.update_smelt_webhook, smelt.rotate_smelt_webhook_secret,
-    smelt.delete_smelt_webhook, smelt.test_smelt_webhook, smelt.get_smelt_webhook_deliveries, smelt.enqueue_webhooks,
-    smelt.enqueue_smelt_webhooks, smelt.enqueue_batch_webhooks, smelt.webhooks_with_pending, smelt.lock_due_webhooks,
-    smelt.lease_webhook_delivery, smelt.claim_smelt_webhook_deliveries, smelt.webhook_retry_delay,
-    smelt.enqueue_webhook_notification, smelt.settle_smelt_webhook_delivery, smelt.reason_to_disable,
-    smelt.purge_webhook_deliveries,
+    smelt.lock_webhook, smelt.create_smelt_webhook, smelt.disable_webhook, smelt.update_smelt_webhook,
+    smelt.rotate_smelt_webhook_secret, smelt.delete_smelt_webhook, smelt.test_smelt_webhook,
+    smelt.get_smelt_webhook_deliveries, smelt.enqueue_webhooks, smelt.enqueue_smelt_webhooks,
+    smelt.enqueue_batch_webhooks, smelt.webhooks_with_pending, smelt.lock_due_webhooks, smelt.lease_webhook_delivery,
+    smelt.claim_smelt_webhook_deliveries, smelt.webhook_retry_delay, smelt.enqueue_webhook_notification,
+    smelt.settle_smelt_webhook_delivery, smelt.reason_to_disable, smelt.purge_webhook_deliveries,
     public.create_smelt_webhook, public.update_smelt_webhook, public.rotate_smelt_webhook_secret,
     public.delete_smelt_webhook, public.test_smelt_webhook, public.get_smelt_webhook_deliveries,
     public.claim_smelt_webhook_deliveries, public.settle_smelt_webhook_delivery
@@ -702,6 +696,6 @@ grant execute on function
     public.delete_smelt_webhook, public.test_smelt_webhook, public.get_smelt_webhook_deliveries
     to authenticated, service_role;
 grant execute on function
-    smelt.claim_smelt_webhook_deliveries, smelt.settle_smelt_webhook_delivery,
-    public.claim_smelt_webhook_deliveries, public.settle_smelt_webhook_delivery
+    smelt.claim_smelt_webhook_deliveries, smelt.settle_smelt_webhook_delivery, public.claim_smelt_webhook_deliveries,
+    public.settle_smelt_webhook_delivery
     to service_role;

@@ -268,8 +268,8 @@ create function smelt.check_speaker_name(p_name text) returns text
     end
     $$;
 
--- Name a speaker in the finished transcripts of a smelt, or of one file; the label itself removes the name. The segments
--- and results are stored with the label, and are returned with the name. The segments get a new `seq`.
+-- Name a speaker in the finished transcripts of a smelt, or of one file; the label itself removes the name. The
+-- segments and results are stored with the label, and are returned with the name. The segments get a new `seq`.
 create function smelt.rename_smelt_speaker(p_smelt_id uuid, p_speaker text, p_name text, p_file_id uuid) returns jsonb
     language plpgsql volatile security definer
     set search_path = ''
@@ -418,13 +418,11 @@ create function public.delete_smelt(smelt_id uuid) returns jsonb
 revoke all on function
     smelt.lock_smelt_of_caller, smelt.get_smelt, smelt.get_smelts, smelt.verify_uploads, smelt.submit_smelt,
     smelt.cancel_smelt, smelt.reset_files, smelt.check_retry, smelt.retry_smelt, smelt.check_speaker_name,
-    smelt.rename_smelt_speaker, smelt.delete_smelt_row, smelt.delete_smelt,
-    public.get_smelt, public.get_smelts, public.submit_smelt, public.cancel_smelt, public.retry_smelt,
-    public.rename_smelt_speaker, public.delete_smelt
+    smelt.rename_smelt_speaker, smelt.delete_smelt_row, smelt.delete_smelt, public.get_smelt, public.get_smelts,
+    public.submit_smelt, public.cancel_smelt, public.retry_smelt, public.rename_smelt_speaker, public.delete_smelt
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.get_smelt, smelt.get_smelts, smelt.submit_smelt, smelt.cancel_smelt, smelt.retry_smelt,
-    smelt.rename_smelt_speaker, smelt.delete_smelt,
-    public.get_smelt, public.get_smelts, public.submit_smelt, public.cancel_smelt, public.retry_smelt,
-    public.rename_smelt_speaker, public.delete_smelt
+    smelt.rename_smelt_speaker, smelt.delete_smelt, public.get_smelt, public.get_smelts, public.submit_smelt,
+    public.cancel_smelt, public.retry_smelt, public.rename_smelt_speaker, public.delete_smelt
     to anon, authenticated, service_role;

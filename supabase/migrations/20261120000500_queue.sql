@@ -298,6 +298,6 @@ create function smelt.queue_positions(p_smelt_ids uuid[]) returns table (smelt_i
 
 revoke all on function
     smelt.with_any_model, smelt.models_of_info, smelt.live_model_lists, smelt.live_models, smelt.model_lists_with,
-    smelt.base_rank, smelt.highest_rank, smelt.rank_lock_key, smelt.next_rank, smelt.rank_due_smelts,
-    smelt.lock_ranked, smelt.queue_positions
+    smelt.base_rank, smelt.highest_rank, smelt.rank_lock_key, smelt.next_rank, smelt.rank_due_smelts, smelt.lock_ranked,
+    smelt.queue_positions
     from public, anon, authenticated, service_role;

@@ -268,8 +268,8 @@ create function public.fail_smelt(
     $$;
 
 -- Release an unfinished smelt to the queue: without a failure, for example because the worker drains, at once or after
--- `retry_after_s`; or, with `counts`, after a delay and with a failure, because work on its file was killed. `reason` is
--- for the operator.
+-- `retry_after_s`; or, with `counts`, after a delay and with a failure, because work on its file was killed. `reason`
+-- is for the operator.
 create function public.release_smelt(
     smelt_id uuid,
     attempt bigint,
@@ -547,8 +547,8 @@ create function smelt.report_dispatched_smelt(
     end
     $$;
 
--- Dispatch an attempt to an external service, under a lease of `lease_s` seconds. The worker that claimed it reports and
--- renews it no more; it may still release it, if the service does not accept it.
+-- Dispatch an attempt to an external service, under a lease of `lease_s` seconds. The worker that claimed it reports
+-- and renews it no more; it may still release it, if the service does not accept it.
 create function public.dispatch_smelt(smelt_id uuid, attempt bigint, lease_s integer default 120) returns jsonb
     language sql volatile security invoker
     set search_path = ''
@@ -572,14 +572,13 @@ create function public.report_dispatched_smelt(
 
 revoke all on function
     smelt.lock_to_settle, smelt.with_outbox, smelt.store_results, smelt.complete_smelt, smelt.retry_delay,
-    smelt.release_to_queue, smelt.count_failure, smelt.fail_smelt, smelt.release_smelt, smelt.dispatch_smelt,
-    smelt.has_transcribed, smelt.untranscribed_files, smelt.check_segments, smelt.reported_file,
-    smelt.transcribing_percentage, smelt.files_of_callback, smelt.end_dispatched_attempt,
-    smelt.report_dispatched_smelt, public.complete_smelt, public.fail_smelt, public.release_smelt,
-    public.dispatch_smelt, public.report_dispatched_smelt
+    smelt.release_to_queue, smelt.count_failure, smelt.fail_smelt, smelt.release_smelt, public.complete_smelt,
+    public.fail_smelt, public.release_smelt, smelt.dispatch_smelt, smelt.untranscribed_files, smelt.has_transcribed,
+    smelt.check_segments, smelt.reported_file, smelt.transcribing_percentage, smelt.files_of_callback,
+    smelt.end_dispatched_attempt, smelt.report_dispatched_smelt, public.dispatch_smelt, public.report_dispatched_smelt
     from public, anon, authenticated, service_role;
 grant execute on function
-    smelt.complete_smelt, smelt.fail_smelt, smelt.release_smelt, smelt.dispatch_smelt, smelt.report_dispatched_smelt,
-    public.complete_smelt, public.fail_smelt, public.release_smelt, public.dispatch_smelt,
+    smelt.complete_smelt, smelt.fail_smelt, smelt.release_smelt, public.complete_smelt, public.fail_smelt,
+    public.release_smelt, smelt.dispatch_smelt, smelt.report_dispatched_smelt, public.dispatch_smelt,
     public.report_dispatched_smelt
     to service_role;

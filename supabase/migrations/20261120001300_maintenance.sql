@@ -59,7 +59,7 @@ create function smelt.is_expired(p_smelt public.smelts) returns boolean
         from smelt.limits as l
     $$;
 
--- Skip a smelt that could not be purged for an hour, so that it does not hold up the others.
+-- For an hour, skip a smelt that could not be purged, so that it does not hold up the others.
 create function smelt.postpone_purge(p_smelt_id uuid, p_error text) returns void
     language sql volatile
     set search_path = ''
@@ -361,7 +361,7 @@ create function smelt.confirm_smelts_purged(p_paths text[], p_smelt_ids uuid[]) 
     end
     $$;
 
--- Insert or update the row of a worker; delete the row of one that leaves.
+-- Insert or update the row of a worker and return the version of the schema; delete the row of one that leaves.
 create function smelt.heartbeat_smelt_worker(
     p_worker_id text, p_info jsonb, p_leaving boolean, p_host text
 ) returns jsonb
@@ -372,13 +372,16 @@ create function smelt.heartbeat_smelt_worker(
         if p_leaving then
             delete from smelt.workers as w where w.worker_id = p_worker_id;
             perform smelt.release_janitor_lease(p_worker_id);
-        else
-            insert into smelt.workers as w (worker_id, host, info)
-            values (p_worker_id, coalesce(p_host, p_worker_id), coalesce(p_info, '{}'))
-            on conflict (worker_id) do update
-            set info = excluded.info, host = excluded.host, seen_at = clock_timestamp();
+            return '{}';
         end if;
-        return '{}';
+        insert into smelt.workers as w (worker_id, host, info)
+        values (p_worker_id, coalesce(p_host, p_worker_id), coalesce(p_info, '{}'))
+        on conflict (worker_id) do update
+        set info = excluded.info, host = excluded.host, seen_at = clock_timestamp();
+        return (
+            select jsonb_build_object('schema_version', v.version, 'schema_compatible_from', v.compatible_from)
+            from smelt.schema_version as v
+        );
     end
     $$;
 
@@ -421,7 +424,8 @@ create function public.confirm_smelts_purged(paths text[], smelt_ids uuid[]) ret
     as $$ select smelt.confirm_smelts_purged(confirm_smelts_purged.paths, confirm_smelts_purged.smelt_ids) $$;
 
 -- Record a heartbeat of a worker, or delete its row when it leaves. A row without heartbeats means that its worker
--- crashed. `info` is for people, except its `models`: the names of the models that the worker has.
+-- crashed. `info` is for people, except its `models`: the names of the models that the worker has. The response has the
+-- version of the schema: a worker that does not fit it any longer stops.
 create function public.heartbeat_smelt_worker(
     worker_id text, info jsonb, leaving boolean default false, host text default null
 ) returns jsonb
@@ -438,13 +442,11 @@ revoke all on function
     smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.is_expired, smelt.postpone_purge, smelt.mark_expired,
     smelt.acquire_janitor_lease, smelt.release_janitor_lease, smelt.smelts_to_purge, smelt.sweep_objects,
     smelt.expired_objects, smelt.list_expired_smelts, smelt.purge, smelt.confirm_smelts_purged,
-    smelt.heartbeat_smelt_worker,
-    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged,
-    public.heartbeat_smelt_worker
+    smelt.heartbeat_smelt_worker, public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts,
+    public.confirm_smelts_purged, public.heartbeat_smelt_worker
     from public, anon, authenticated, service_role;
 grant execute on function
     smelt.claim_smelt_outbox, smelt.settle_smelt_outbox, smelt.list_expired_smelts, smelt.confirm_smelts_purged,
-    smelt.heartbeat_smelt_worker,
-    public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts, public.confirm_smelts_purged,
-    public.heartbeat_smelt_worker
+    smelt.heartbeat_smelt_worker, public.claim_smelt_outbox, public.settle_smelt_outbox, public.list_expired_smelts,
+    public.confirm_smelts_purged, public.heartbeat_smelt_worker
     to service_role;
