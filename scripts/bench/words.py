@@ -1,6 +1,6 @@
 """Compare the words of smelt with those of faster-whisper, for each recording of a folder.
 
-    python scripts/bench/words.py [FOLDER] [--only jfk,ten] [--batch-size 8] [--word-times] [--skip-long]
+    python scripts/bench/words.py [FOLDER] [--only jfk,ten] [--batch-size 8] [--lanes 2] [--word-times] [--skip-long]
 
 Prints one JSON object per recording, one with the sums and the verdict, and the sums as figures; exits with 1 if a
 recording fails.
@@ -80,7 +80,7 @@ class Scores:
 
 def main(options: argparse.Namespace) -> int:
     """Print a row for each recording, then the verdict; return the exit code."""
-    model = load_model(ModelOptions(name=str(options.model), compute_type=options.compute_type))
+    model = load_model(ModelOptions(name=str(options.model), compute_type=options.compute_type, lanes=options.lanes))
     speech_options = SpeechOptions(batch_size=options.batch_size, word_times=options.word_times)
     bare = Bare(model, options)
     before = _rows_of(options.before)
@@ -312,6 +312,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="names of recordings, separated by commas")
     parser.add_argument("--skip-long", action="store_true", help="leave out recordings of more than 30 minutes")
     parser.add_argument("--batch-size", type=int, default=0)
+    parser.add_argument("--lanes", type=int, default=1, help="several transcribe windows at a time")
     parser.add_argument("--word-times", action="store_true")
     parser.add_argument("--before", type=Path, help="the lines of an earlier run, to compare with")
     parser.add_argument("--cache", type=Path, default=user_cache_path("smelt") / "bench")

@@ -33,8 +33,9 @@ class DispatchOptions:
 class WorkerOptions:
     """Options of one worker; names that end in `_s` are in seconds.
 
-    The model transcribes `model_lanes` recordings at a time, each with `cpu_threads`; what is None is measured.
-    `batch_size` 0 transcribes window by window. After `model_idle_s` without a recording, the model is released.
+    The model transcribes `model_lanes` recordings at a time, or windows of one, each with `cpu_threads`; what is None
+    is measured. `batch_size` 0 transcribes each window by itself. After `model_idle_s` without a recording, the model
+    is released.
     With `speaker_model`, an ONNX file, the worker identifies speakers on request.
     `concurrency` is the number of smelts in progress: some transcribe while the others download, decode or synthesize;
     None is one more than the lanes of the model.

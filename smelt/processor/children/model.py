@@ -150,7 +150,7 @@ def _items(model: "WhisperModel", job: Job, samples: FileIO) -> Iterator[Message
     from smelt.processor.speech.transcriber import Transcriber
 
     recording = Recording(Path(f"/dev/fd/{samples.fileno()}"), job.sample_count, channels=job.channels)
-    transcriber = Transcriber(model, job.options)
+    transcriber = Transcriber(model, job.options, is_alone=job.is_alone)
     named = job.options.language or job.main_language
     try:
         language = transcriber.detect_language(recording) if named is None else Language(named, 1.0)

@@ -1,7 +1,7 @@
 """Chooses the threads and the lanes of a model on this machine, by a short measurement that is kept.
 
-More threads make one recording faster, more lanes a queue of recordings; which of both is faster depends on the machine
-and the model. Several threads that wait for each other can even be slower than one.
+More threads make one window faster, more lanes a queue of windows, of one recording or of several; which of both is
+faster depends on the machine and the model. Several threads that wait for each other can even be slower than one.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ MAX_LANES: Final = 4
 TIMEOUT_S: Final = 60.0
 # Whisper gains nothing from more.
 _MAX_THREADS: Final = 8
-# A queue is faster with more lanes, but one recording may take only so much longer than it could.
+# A queue is faster with more lanes, but a recording of one window may take only so much longer than it could.
 _MAX_DELAY: Final = 1.25
 # Less is not worth the memory of more lanes.
 _MIN_GAIN: Final = 1.1

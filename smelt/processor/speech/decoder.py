@@ -159,11 +159,15 @@ class _WindowTokens:
 
 
 class WindowDecoder:
-    """Decodes windows with one model and fixed options; always at temperature 0, so results are reproducible."""
+    """Decodes windows with one model and fixed options; always at temperature 0, so results are reproducible.
 
-    def __init__(self, model: WhisperModel, options: SpeechOptions) -> None:
+    With `is_complete`, it decodes each window to its end, although the model stops earlier.
+    """
+
+    def __init__(self, model: WhisperModel, options: SpeechOptions, *, is_complete: bool = False) -> None:
         self._model = model
         self._options = options
+        self._is_complete = is_complete
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -224,7 +228,7 @@ class WindowDecoder:
         prompt = self._vocabulary_prompt if use_vocabulary else []
         found = [_WindowTokens() for _ in encoded.windows]
         self._generate(encoded, tokenizers, found, prompt, no_repeat_ngram_size)
-        if self._options.batch_size:
+        if self._is_complete:
             self._complete(encoded, tokenizers, found, prompt, no_repeat_ngram_size)
         words = self._align(encoded, tokenizers, [one.segments for one in found])
         return [
@@ -242,8 +246,8 @@ class WindowDecoder:
     ) -> None:
         """Decode each window to its end, as far as the model continues at the time at which it stopped.
 
-        It stops before a sentence that it takes for unfinished; the windows of a batch, however, are cut in pauses.
-        A rest that it does not continue, with less than a second of speech, has no text.
+        It stops before a sentence that it takes for unfinished; a window that was cut beforehand, however, ends in a
+        pause. A rest that it does not continue, with less than a second of speech, has no text.
         """
         starts_s = [-1.0] * len(found)
         while True:

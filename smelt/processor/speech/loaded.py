@@ -170,6 +170,7 @@ class LoadedModel:
             channels=recording.channels,
             main_language=main_language,
             start=start,
+            is_alone=is_alone,
         )
         await self.wait_stopped()
         lane = _Lane(next(self._numbers), smelt_id, is_alone=is_alone)

@@ -221,7 +221,7 @@ class SharedModel:
     async def reduce_memory(self) -> bool:
         """Use less memory from now on; return False if that is not possible.
 
-        Halves the batch size, down to sequential transcription, then picks a compute type with fewer bytes.
+        Halves the batch size, down to none, then picks a compute type with fewer bytes.
         """
         async with self.acquire() as model:
             if (options := self._speech.with_smaller_batch) is not None:
@@ -324,7 +324,7 @@ class SharedModel:
             self._on_death(death)
 
     def _max_step_s(self, info: LoadedInfo, options: SpeechOptions) -> float:
-        window_s = info.window_s * max(1, options.batch_size)
+        window_s = info.window_s * options.windows_per_step(info.lanes)
         return self.speed.max_step_s(span_s=options.max_span_s, window_s=window_s)
 
     def _add_death(self, death: Death, smelt_id: UUID | None) -> None:

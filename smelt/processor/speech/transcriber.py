@@ -3,8 +3,10 @@
 import hashlib
 import math
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, islice, pairwise, repeat
+from itertools import islice, pairwise
 from operator import itemgetter
 from typing import Final
 
@@ -18,6 +20,7 @@ from smelt.processor.speech.channels import merged_segments, speaker_label
 from smelt.processor.speech.checkpoint import START, Checkpoint, Findings
 from smelt.processor.speech.decoder import WindowDecoder, WindowSegment
 from smelt.processor.speech.languages import Language
+from smelt.processor.speech.parallel import ParallelTranscriber
 from smelt.processor.speech.spans import Span, span_from
 from smelt.processor.speech.vad import Clip, SpeechAudio, amplified, find_speech, speech_s, union_length
 from smelt.processor.speech.values import Passage, SpeechOptions
@@ -27,19 +30,27 @@ _LANGUAGE_WINDOWS: Final = 4
 # A clip ends 0.4 s after its last speech; a shorter rest has no text.
 _MIN_REST: Final = SAMPLE_RATE // 2
 _MIN_ADVANCE: Final = SAMPLE_RATE // 2
-# Pauses are removed, and windows cut in pauses, so that a batch of windows needs more audio than its length.
-_BATCH_SHARE: Final = 1.25
+# Pauses are removed, and windows cut in pauses, so that windows need more audio than their length.
+_AUDIO_SHARE: Final = 1.25
 # The segments of separate channels are merged by time at the end of a span. Half of it is speech in a dialog, so that
 # the windows are still long.
 _MAX_SEPARATE_SPAN_S: Final = 60.0
 
 
 class Transcriber:
-    """Transcribes recordings with one model; its methods block and are thread-safe."""
+    """Transcribes recordings with one model; its methods block and are thread-safe.
 
-    def __init__(self, model: WhisperModel, options: SpeechOptions) -> None:
+    A model with several lanes transcribes several windows of a recording at a time, unless it transcribes batches. With
+    `is_alone`, it transcribes one at a time, which gives the same text.
+    """
+
+    def __init__(self, model: WhisperModel, options: SpeechOptions, *, is_alone: bool = False) -> None:
         self.model = model
         self.options = options
+        self._lanes = model.model.num_workers
+        self._is_parallel = self._lanes > 1 and not options.batch_size
+        self._span_windows = options.windows_per_step(self._lanes)
+        self._step_windows = 1 if is_alone and self._is_parallel else self._span_windows
 
     def detect_language(self, recording: Recording) -> Language:
         """Detect the language of the first speech of the recording, in any of its separate channels."""
@@ -61,54 +72,72 @@ class Transcriber:
         Unless the options name a language, that of each window is detected, and is `main_language` if the detection is
         uncertain.
         """
-        decoder = WindowDecoder(self.model, self.options)
-        windows = WindowTranscriber(decoder, main_language=main_language, language=self.options.language)
         checkpoint = self.resume_point(start)
-        batch_s = self.options.batch_size * self.model.feature_extractor.chunk_length
-        max_span_s = max(self.options.max_span_s, _BATCH_SHARE * batch_s)
-        if recording.channels:
-            max_span_s = min(max_span_s, _MAX_SEPARATE_SPAN_S)
-        while checkpoint.span_start < recording.sample_count:
-            span = span_from(recording, checkpoint.span_start, max_span_s)
-            if recording.channels:
-                checkpoint = yield from self._transcribe_channels(recording, span, windows, checkpoint)
-            else:
-                speech = self._speech(recording.read(span.start, span.end))
-                if self.options.batch_size and span.end < recording.sample_count:
-                    span, speech = self._limited_to_batches(span, speech)
-                is_last = span.end == recording.sample_count
-                checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint, is_last=is_last)
+        with self._windows(main_language) as windows:
+            while checkpoint.span_start < recording.sample_count:
+                span = span_from(recording, checkpoint.span_start, self._max_span_s(recording, checkpoint.span_start))
+                if recording.channels:
+                    checkpoint = yield from self._transcribe_channels(recording, span, windows, checkpoint)
+                else:
+                    speech = self._speech(recording.read(span.start, span.end))
+                    if self._is_cut and span.end < recording.sample_count:
+                        span, speech = self._limited_to_steps(span, speech)
+                    is_last = span.end == recording.sample_count
+                    checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint, is_last=is_last)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return where this transcriber resumes from a checkpoint, which may be of another mode."""
         return checkpoint.for_mode(self._mode_key)
 
     @property
+    def _is_cut(self) -> bool:
+        """True if the windows of a span are cut beforehand, in pauses, so that none depends on the one before."""
+        return self._is_parallel or bool(self.options.batch_size)
+
+    @property
     def _mode_key(self) -> str:
         options = self.options
         window_s = self.model.feature_extractor.chunk_length
-        mode = f"batched={options.batch_size}" if options.batch_size else "sequential"
+        if self._is_parallel:
+            mode = "parallel"
+        else:
+            mode = f"batched={options.batch_size}" if options.batch_size else "sequential"
         return (
             f"{mode} retry={RETRY_RULES} vad={options.vad:d} words={options.word_times:d} "
             f"span={options.max_span_s:g} window={window_s} "
             f"task={options.task} language={options.language} vocabulary={_short_hash(options.vocabulary)}"
         )
 
+    @contextmanager
+    def _windows(self, main_language: str) -> Iterator[WindowTranscriber]:
+        decoder = WindowDecoder(self.model, self.options, is_complete=self._is_cut)
+        language = self.options.language
+        if self._is_parallel:
+            with ThreadPoolExecutor(self._lanes) as threads:
+                yield ParallelTranscriber(decoder, threads, main_language=main_language, language=language)
+        else:
+            yield WindowTranscriber(decoder, main_language=main_language, language=language)
+
+    def _max_span_s(self, recording: Recording, start: int) -> float:
+        max_span_s = self.options.max_span_s
+        if self._is_cut:
+            window_s = _AUDIO_SHARE * self.model.feature_extractor.chunk_length
+            # The first text appears early.
+            max_span_s = window_s if start == 0 else max(max_span_s, window_s * self._span_windows)
+        return min(max_span_s, _MAX_SEPARATE_SPAN_S) if recording.channels else max_span_s
+
     def _speech(self, samples: Samples) -> SpeechAudio:
         samples = amplified(samples)
         if not self.options.vad:
             return SpeechAudio(samples, [], [Clip(0, len(samples))] if len(samples) else [])
-        return find_speech(
-            samples, max_clip_s=self.model.feature_extractor.chunk_length if self.options.batch_size else None
-        )
+        return find_speech(samples, max_clip_s=self.model.feature_extractor.chunk_length if self._is_cut else None)
 
-    def _limited_to_batches(self, span: Span, speech: SpeechAudio) -> tuple[Span, SpeechAudio]:
-        """End a span with the last window of a full batch; the next span begins with the following window."""
+    def _limited_to_steps(self, span: Span, speech: SpeechAudio) -> tuple[Span, SpeechAudio]:
+        """End a span with a full step if it has one, and before its last window: that one goes on in the next span."""
         cuts = speech.cuts(self.model.feature_extractor.n_samples)
-        # The first window is a batch of its own.
-        first = 1 if span.start == 0 else 0
-        count = first + (len(cuts) - first) // self.options.batch_size * self.options.batch_size
-        if count in (0, len(cuts)):
+        last = len(cuts) - 1
+        count = last // self._span_windows * self._span_windows or last
+        if not count:
             return span, speech
         return Span(span.start, span.start + speech.span_position(cuts[count])), speech.before(cuts[count])
 
@@ -165,7 +194,7 @@ class Transcriber:
         prepared_s = (span.end - span.start) / SAMPLE_RATE
         checkpoint, position_s = start, _rounded_up_s(span.start)
         yield Passage((), position_s, start, prepared_s=prepared_s, remaining_speech_s=remaining_s)
-        for step in self._steps(speech, span, transcriber, start.seek, is_last=is_last):
+        for step in self._steps(speech, transcriber, start.seek, is_last=is_last):
             count, findings = checkpoint.segment_count, checkpoint.findings
             for seek, result in step.windows:
                 segments = _saved_segments(result, count, speech, seek, span)
@@ -206,12 +235,10 @@ class Transcriber:
         )
 
     def _steps(
-        self, speech: SpeechAudio, span: Span, transcriber: WindowTranscriber, seek: int, *, is_last: bool
+        self, speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, *, is_last: bool
     ) -> Iterator["_Step"]:
-        if self.options.batch_size:
-            # The first text appears early.
-            first = [1] if span.start + seek == 0 else []
-            return _batches(speech, transcriber, seek, chain(first, repeat(self.options.batch_size)))
+        if self._is_cut:
+            return _batches(speech, transcriber, seek, self._step_windows)
         return _sequence(speech, transcriber, seek, is_last=is_last)
 
     def _language_of(self, samples: Samples) -> Language:
@@ -272,12 +299,12 @@ def _sequence(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, *,
         seek = end
 
 
-def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, sizes: Iterator[int]) -> Iterator[_Step]:
+def _batches(speech: SpeechAudio, transcriber: WindowTranscriber, seek: int, size: int) -> Iterator[_Step]:
     """Transcribe several windows at a time, which are cut in pauses beforehand."""
     edges = [*speech.cuts(transcriber.decoder.window_samples), len(speech.samples)]
     whole = transcriber.decoder.window(speech)
     windows = iter([(start, end) for start, end in pairwise(edges) if seek <= start < end])
-    while batch := list(islice(windows, next(sizes))):
+    while batch := list(islice(windows, size)):
         found, rest = [], batch
         while rest:
             results = transcriber.transcribe([whole.part(start, end) for start, end in rest])

@@ -13,12 +13,17 @@ from smelt.processor.speech.checkpoint import START, Checkpoint
 from smelt.processor.speech.demo_model_card import DEMO
 from smelt.processor.speech.languages import Language
 
+# It divides evenly between two lanes and between four. It does not depend on their number, since it decides where spans
+# end, and so the text.
+_PARALLEL_WINDOWS: Final = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """The model, its device and its compute type; names and values are those of faster-whisper, and `demo`.
 
-    It transcribes up to `lanes` recordings at a time, each with `cpu_threads`; 0 is the default of CTranslate2.
+    It transcribes up to `lanes` recordings at a time, or windows of one, each with `cpu_threads`; 0 is the default of
+    CTranslate2.
     """
 
     name: str = DEMO
@@ -54,7 +59,7 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechOptions:
-    """Options of transcription; `batch_size` 0 transcribes sequentially.
+    """Options of transcription; `batch_size` 0 transcribes sequentially, or in parallel if the model has several lanes.
 
     With `language`, everything is in this language. `vocabulary` are words and names to expect.
     """
@@ -78,9 +83,13 @@ class SpeechOptions:
             vocabulary=requested.vocabulary,
         )
 
+    def windows_per_step(self, lanes: int) -> int:
+        """Return how many windows of a recording a model with so many lanes transcribes between two checkpoints."""
+        return self.batch_size or (_PARALLEL_WINDOWS if lanes > 1 else 1)
+
     @property
     def with_smaller_batch(self) -> "SpeechOptions | None":
-        """These options with half the batch size, down to sequential; None if they are sequential."""
+        """These options with half the batch size, down to none; None if they have none."""
         return replace(self, batch_size=self.batch_size // 2) if self.batch_size else None
 
 
@@ -106,7 +115,8 @@ class Job:
     """The transcription of a recording from a checkpoint.
 
     Unless the options name a language, that of each window is detected, and is `main_language` if the detection is
-    uncertain; without `main_language`, that is detected first. `channels` are the numbers of separate channels.
+    uncertain; without `main_language`, that is detected first. `channels` are the numbers of separate channels. With
+    `is_alone`, its windows are transcribed one at a time.
     """
 
     sample_count: int
@@ -114,6 +124,7 @@ class Job:
     channels: tuple[int, ...] = ()
     main_language: str | None = None
     start: Checkpoint = START
+    is_alone: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
-"""A real model transcribes the windows of a batch to their ends."""
+"""A real model transcribes windows that are cut beforehand to their ends, and several at a time."""
 
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from faster_whisper import decode_audio
 
-from smelt.processor.media.recording import SAMPLE_RATE
+from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speech.decoder import DecodedWindow, Window, WindowDecoder
 from smelt.processor.speech.model import load_model
+from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.vad import find_speech
 from smelt.processor.speech.values import ModelOptions, SpeechOptions
 
@@ -24,7 +26,7 @@ def decoded(decoder: WindowDecoder, windows: list[Window]) -> list[DecodedWindow
 def test_batched_window_continues_where_the_model_stopped(real_speech: Path, real_model: Path) -> None:
     model = load_model(ModelOptions(name=str(real_model), compute_type="int8"))
     speech = find_speech(decode_audio(str(real_speech / "ten.flac"))[: 120 * SAMPLE_RATE], max_clip_s=30)
-    alone, batched = (WindowDecoder(model, SpeechOptions(batch_size=size)) for size in (0, 4))
+    alone, batched = (WindowDecoder(model, SpeechOptions(), is_complete=is_complete) for is_complete in (False, True))
     whole = alone.window(speech)
     edges = [*speech.cuts(alone.window_samples), len(speech.samples)]
     windows = [whole.part(start, end) for start, end in pairwise(edges)]
@@ -40,3 +42,22 @@ def test_batched_window_continues_where_the_model_stopped(real_speech: Path, rea
         assert len(complete.text) > len(first.text)
         times = [time_s for segment in complete.segments for time_s in (segment.start_s, segment.end_s)]
         assert times == sorted(times)
+
+
+def test_windows_at_a_time_have_the_text_of_one_at_a_time(real_speech: Path, real_model: Path, tmp_path: Path) -> None:
+    model = load_model(ModelOptions(name=str(real_model), compute_type="int8", cpu_threads=1, lanes=2))
+    samples = decode_audio(str(real_speech / "ten.flac"))[: 150 * SAMPLE_RATE]
+    path = tmp_path / "ten.pcm"
+    path.write_bytes((samples * 32767).astype(np.int16).tobytes())
+    together, alone = (
+        [
+            segment
+            for passage in Transcriber(model, SpeechOptions(), is_alone=is_alone).transcribe(
+                Recording(path, len(samples)), "en"
+            )
+            for segment in passage.segments
+        ]
+        for is_alone in (False, True)
+    )
+    assert together == alone
+    assert len(together) > 10

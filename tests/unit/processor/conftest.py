@@ -28,3 +28,9 @@ def opening(standup: Recording) -> Recording:
 def demo_model() -> WhisperModel:
     """Return the model in the package."""
     return load_model(ModelOptions())
+
+
+@pytest.fixture(scope="session")
+def two_lanes() -> WhisperModel:
+    """Return the same model with two lanes, which transcribes two windows of a recording at a time."""
+    return load_model(ModelOptions(cpu_threads=1, lanes=2))

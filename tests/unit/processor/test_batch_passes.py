@@ -45,7 +45,7 @@ def cut(decoder: WindowDecoder, samples: Samples) -> list[Window]:
 
 
 def batch_decoder(model: WhisperModel, batch_size: int) -> WindowDecoder:
-    return WindowDecoder(model, SpeechOptions(batch_size=batch_size))
+    return WindowDecoder(model, SpeechOptions(batch_size=batch_size), is_complete=True)
 
 
 @pytest.mark.parametrize(("batch_size", "halves"), [(8, [6]), (4, [4, 2]), (1, [1] * 6)])

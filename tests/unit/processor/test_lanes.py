@@ -17,7 +17,7 @@ from faster_whisper import WhisperModel
 from smelt.backend.worker_rpc import WorkerRpc
 from smelt.contract.work import SavedSegment
 from smelt.processor.children.process import Death
-from smelt.processor.errors import ChildKilled, FileError
+from smelt.processor.errors import ChildKilled, FileError, ModelError
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.model_queue import ModelQueue
 from smelt.processor.speech.breaker import CircuitBreaker
@@ -139,22 +139,22 @@ def undisturbed(model: WhisperModel, recording: Recording) -> list[SavedSegment]
 
 
 async def test_two_recordings_are_transcribed_at_a_time_with_the_text_of_one(
-    demo_model: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
+    two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
 ) -> None:
     children.run(TWO_WINDOWS_AT_A_TIME.format(marker=str(children.folder / "done"), then=""))
     found = await lanes.transcribe_all(opening, short)
-    assert found == [undisturbed(demo_model, one) for one in (opening, short)]
+    assert found == [undisturbed(two_lanes, one) for one in (opening, short)]
     assert "two at a time" in children.calls
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
 async def test_death_of_the_model_with_two_recordings_costs_neither_of_them(
-    name: str, demo_model: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
+    name: str, two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
 ) -> None:
     then = f"signal.raise_signal({getattr(signal, name):d})"
     children.run(TWO_WINDOWS_AT_A_TIME.format(marker=str(children.folder / "done"), then=then))
     found = await lanes.transcribe_all(opening, short)
-    assert found == [undisturbed(demo_model, one) for one in (opening, short)]
+    assert found == [undisturbed(two_lanes, one) for one in (opening, short)]
     assert [death.returncode for death in lanes.deaths] == [-getattr(signal, name)]
     assert lanes.suspensions == []
 
@@ -164,7 +164,7 @@ async def test_recording_that_kills_the_model_fails_without_the_other_one(
     name: str,
     error: type[Exception],
     death_count: int,
-    demo_model: WhisperModel,
+    two_lanes: WhisperModel,
     opening: Recording,
     short: Recording,
     lanes: Lanes,
@@ -173,7 +173,7 @@ async def test_recording_that_kills_the_model_fails_without_the_other_one(
     marker = str(children.folder / "both")
     children.run(DEADLY_RECORDING.format(sample_count=short.sample_count, marker=marker, name=name))
     good, bad = await lanes.transcribe_all(opening, short)
-    assert good == undisturbed(demo_model, opening)
+    assert good == undisturbed(two_lanes, opening)
     assert isinstance(bad, error)
     # The first one decides nothing; after a SIGKILL, the file is left to the next attempt.
     assert len(lanes.deaths) == len(children.calls) == death_count
@@ -182,8 +182,71 @@ async def test_recording_that_kills_the_model_fails_without_the_other_one(
     assert await lanes.transcribe(opening) == good
 
 
+async def test_recordings_whose_model_died_are_transcribed_alone_one_window_at_a_time(
+    two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
+) -> None:
+    death = TWO_WINDOWS_AT_A_TIME.format(marker=str(children.folder / "died"), then="signal.raise_signal(9)")
+    children.run(f"""{death}
+from smelt.processor.speech.windows import WindowTranscriber
+lock, transcribe, running = threading.Lock(), WindowTranscriber.transcribe, []
+def counted(*arguments):
+    with lock:
+        running.append(0)
+        if os.path.exists({str(children.folder / "died")!r}):
+            record(f"{{len(running)}} running")
+    try:
+        return transcribe(*arguments)
+    finally:
+        running.pop()
+WindowTranscriber.transcribe = counted
+""")
+    found = await lanes.transcribe_all(opening, short)
+    assert found == [undisturbed(two_lanes, one) for one in (opening, short)]
+    assert len(lanes.deaths) == 1
+    assert set(children.calls) == {"two at a time", "1 running"}
+
+
+async def test_recording_continues_with_the_same_text_after_a_death_in_its_windows(
+    two_lanes: WhisperModel, standup: Recording, lanes: Lanes, children: PatchedChildren
+) -> None:
+    # The first window is a step of its own.
+    children.run("""
+import signal, threading
+from smelt.processor.speech.windows import WindowTranscriber
+both, real = threading.Barrier(2), WindowTranscriber.transcribe
+def transcribe(*arguments):
+    if record("window") in (2, 3):
+        both.wait(60)
+        signal.raise_signal(signal.SIGSEGV)
+    return real(*arguments)
+WindowTranscriber.transcribe = transcribe
+""")
+    assert await lanes.transcribe(standup) == undisturbed(two_lanes, standup)
+    assert [death.returncode for death in lanes.deaths] == [-signal.SIGSEGV]
+
+
+async def test_model_error_in_one_of_several_windows_is_raised_and_the_child_goes_on(
+    two_lanes: WhisperModel, standup: Recording, lanes: Lanes, children: PatchedChildren
+) -> None:
+    children.run("""
+from smelt.processor.speech.windows import WindowTranscriber
+real = WindowTranscriber.transcribe
+def transcribe(*arguments):
+    if record("window") == 3:
+        raise RuntimeError("out of memory")
+    return real(*arguments)
+WindowTranscriber.transcribe = transcribe
+""")
+    process = await lanes.load()
+    with pytest.raises(ModelError, match="out of memory"):
+        _ = [item async for item in lanes.model.transcribe(uuid4(), standup, START)]
+    assert await lanes.transcribe(standup) == undisturbed(two_lanes, standup)
+    assert lanes.model.pid == process.pid
+    assert lanes.deaths == []
+
+
 async def test_cancelled_recording_does_not_end_the_model_of_another_one(
-    demo_model: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
+    two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
 ) -> None:
     """Its window takes longer than loading the model again."""
     go_on = children.folder / "go on"
@@ -209,7 +272,7 @@ WindowDecoder.decode = decode
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(lanes.model.wait_usable(), load_s + 2)
     go_on.touch()
-    assert await good == undisturbed(demo_model, opening)
+    assert await good == undisturbed(two_lanes, opening)
     assert process.is_running()
     await until(lambda: lanes.model.is_ready)
 
@@ -228,7 +291,7 @@ async def test_recording_closed_between_passages_frees_its_lane(
 
 
 async def test_model_that_is_loaded_again_continues_the_other_recording(
-    demo_model: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
+    two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
 ) -> None:
     """One recording runs out of memory."""
     children.run(f"""
@@ -245,7 +308,7 @@ module.smaller_compute_type = lambda model: "int8"
 """)
     process = await lanes.load()
     found = await lanes.transcribe_all(opening, short)
-    assert found == [undisturbed(demo_model, one) for one in (opening, short)]
+    assert found == [undisturbed(two_lanes, one) for one in (opening, short)]
     assert lanes.model.pid != process.pid
     assert (lanes.deaths, lanes.suspensions) == ([], [])
 

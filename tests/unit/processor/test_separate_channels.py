@@ -215,11 +215,12 @@ def dialog(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return separated(written(path, np.where(is_left, sound, 0), np.where(is_left, 0, sound)))
 
 
+@pytest.mark.parametrize("model", ["demo_model", "two_lanes"])
 @pytest.mark.parametrize("options", [SpeechOptions(max_span_s=15), SpeechOptions(batch_size=2)], ids=str)
 def test_dialog_is_transcribed_by_channel_in_order_of_time(
-    options: SpeechOptions, dialog: Recording, demo_model: WhisperModel
+    model: str, options: SpeechOptions, dialog: Recording, request: pytest.FixtureRequest
 ) -> None:
-    passages = list(Transcriber(demo_model, options).transcribe(dialog, "en"))
+    passages = list(Transcriber(request.getfixturevalue(model), options).transcribe(dialog, "en"))
     segments = [segment for passage in passages for segment in passage.segments]
     assert [segment.index for segment in segments] == list(range(len(segments)))
     assert all(before.start <= after.start for before, after in pairwise(segments))
@@ -235,10 +236,11 @@ def test_dialog_is_transcribed_by_channel_in_order_of_time(
     assert passages[-1].checkpoint.findings.silence_s < 8
 
 
+@pytest.mark.parametrize("model", ["demo_model", "two_lanes"])
 def test_dialog_resumed_from_any_checkpoint_continues_with_the_same_segments(
-    dialog: Recording, demo_model: WhisperModel
+    model: str, dialog: Recording, request: pytest.FixtureRequest
 ) -> None:
-    transcriber = Transcriber(demo_model, SpeechOptions(max_span_s=15, beam_size=1))
+    transcriber = Transcriber(request.getfixturevalue(model), SpeechOptions(max_span_s=15, beam_size=1))
     passages = list(transcriber.transcribe(dialog, "en"))
     whole = [segment for passage in passages for segment in passage.segments]
     checkpoints = {passage.checkpoint.span_start: passage.checkpoint for passage in passages}

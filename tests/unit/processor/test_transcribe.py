@@ -17,6 +17,7 @@ from smelt.errors import SettingsError
 from smelt.processor.errors import ChildKilled, FileError
 from smelt.processor.media.recording import SAMPLE_RATE, DecodingReport, Recording
 from smelt.processor.model_queue import ModelQueue
+from smelt.processor.speech.model import load_model
 from smelt.processor.speech.shared import SharedModel
 from smelt.processor.speech.transcriber import Transcriber
 from smelt.processor.speech.values import ModelOptions, SpeechOptions
@@ -349,16 +350,18 @@ async def test_second_crash_of_the_model_is_the_fault_of_the_file(
     assert other.file.transcribed
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("options", [SpeechOptions(max_span_s=15), SpeechOptions(batch_size=2)], ids=str)
 async def test_resume_after_a_killed_model_gives_the_undisturbed_text(
     options: SpeechOptions,
-    demo_model: WhisperModel,
+    lanes: int,
     opening: Recording,
     harnesses: Harnesses,
     children: PatchedChildren,
 ) -> None:
     children.crash("SIGKILL", at=8, times=1)
-    harness = harnesses(opening, options)
+    model = ModelOptions(cpu_threads=1, lanes=lanes)
+    harness = harnesses(opening, options, model)
     with pytest.raises(ChildKilled):
         await harness.run()
     draft = harness.state.draft()
@@ -368,4 +371,4 @@ async def test_resume_after_a_killed_model_gives_the_undisturbed_text(
     again = harnesses(opening, model=harness.model, **row)
     again.saved = [segment.model_dump() for _, segment in draft.segments]
     await again.run()
-    assert again.file.segments == undisturbed(demo_model, opening, options)
+    assert again.file.segments == undisturbed(load_model(model), opening, options)
