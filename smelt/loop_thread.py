@@ -22,7 +22,7 @@ class EventLoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, name="smelt", daemon=True)
         self._thread.start()
         self._pid = os.getpid()
-        self._has_ended = False
+        self._is_ending = self._has_ended = False
         self._running: set[Future[Any]] = set()
 
     @property
@@ -55,15 +55,13 @@ class EventLoopThread:
 
     def close(self) -> None:
         """End the loop and its thread; a call of another thread that has not returned raises `PermanentError`."""
-        self.run(self._loop.shutdown_asyncgens)
-        self.run(self._loop.shutdown_default_executor)
+        self.run(self._end)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._has_ended = True
         # The loop runs no callback any more that would settle them.
         for outcome in list(self._running):
-            if not outcome.done() and outcome.set_running_or_notify_cancel():
-                outcome.set_exception(_closed())
+            _fail(outcome)
         self._loop.close()
 
     def _call_soon(self, callback: Callable[..., object], *args: object) -> None:
@@ -76,24 +74,40 @@ class EventLoopThread:
 
     def _begin(self, work: Callable[[], Coroutine[Any, Any, T]], outcome: Future[T]) -> None:
         # The coroutine is created in this thread, which no signal interrupts: elsewhere it might never be awaited.
-        if not outcome.cancelled():
+        if self._is_ending:
+            _fail(outcome)
+        elif not outcome.cancelled():
             task = self._loop.create_task(work())
             outcome.add_done_callback(lambda _: self._loop.call_soon_threadsafe(task.cancel))
-            task.add_done_callback(lambda _: _settle(outcome, task))
+            task.add_done_callback(lambda _: self._settle(outcome, task))
+
+    def _settle(self, outcome: Future[T], task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            _fail(outcome) if self._is_ending else outcome.cancel()
+            return
+        error = task.exception()
+        if not outcome.set_running_or_notify_cancel():
+            return  # The waiting thread was interrupted.
+        if error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(task.result())
+
+    async def _end(self) -> None:
+        """Begin nothing from now on, and wait for everything else of the loop, which is cancelled."""
+        self._is_ending = True
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+        await self._loop.shutdown_default_executor()
 
 
 def _closed() -> PermanentError:
     return PermanentError("the client is closed")
 
 
-def _settle(outcome: Future[T], task: asyncio.Task[T]) -> None:
-    if task.cancelled():
-        outcome.cancel()
-        return
-    error = task.exception()
-    if not outcome.set_running_or_notify_cancel():
-        return  # The waiting thread was interrupted.
-    if error is not None:
-        outcome.set_exception(error)
-    else:
-        outcome.set_result(task.result())
+def _fail(outcome: Future[Any]) -> None:
+    if not outcome.done() and outcome.set_running_or_notify_cancel():
+        outcome.set_exception(_closed())

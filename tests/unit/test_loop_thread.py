@@ -100,16 +100,20 @@ def test_loop_thread_returns_results_and_errors_and_rejects_when_closed() -> Non
 
 def test_close_ends_the_call_of_another_thread() -> None:
     thread = EventLoopThread()
-    has_begun = threading.Event()
+    has_begun, has_ended = threading.Event(), threading.Event()
 
     async def wait_forever() -> None:
         has_begun.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            has_ended.set()
 
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(thread.run, wait_forever)
         assert has_begun.wait(10)
         thread.close()
+        assert has_ended.is_set()
         with pytest.raises(PermanentError, match="the client is closed"):
             waiting.result(10)
     with pytest.raises(PermanentError, match="the client is closed"):

@@ -14,7 +14,7 @@ from av.stream import Disposition, Stream
 from smelt.processor.errors import FileError
 from smelt.processor.media.clock import OtherStreams
 from smelt.processor.media.headers import id3_bytes
-from smelt.processor.media.probe import check_bounds
+from smelt.processor.media.probe import check_bounds, read_packets
 
 # Muxers write up to 10 s into a packet. A whole frame is in memory, before and after resampling.
 _MAX_FRAME_S: Final = 60.0
@@ -62,7 +62,7 @@ class PacketReader:
 
     def read(self) -> Iterator[DecodedPacket]:
         """Yield the packets of the track, until the container ends or can't be read further."""
-        for packet in self._container.demux(self._stream, *self._others):
+        for packet in read_packets(self._container, self._stream, *self._others):
             self.end_bytes = max(self.end_bytes, (packet.pos or 0) + packet.size)
             if packet.stream.index != self._stream.index:
                 if (time_s := _time_s(packet)) is not None:

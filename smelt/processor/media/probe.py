@@ -13,7 +13,8 @@ import av
 import av._core
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
+from av.packet import Packet
+from av.stream import Disposition, Stream
 
 from smelt.processor.errors import FileError
 from smelt.processor.media.headers import comment_count, mp3_counted_s, read_layout, stripped_bytes
@@ -92,6 +93,16 @@ def audio_tracks(container: InputContainer) -> list[AudioStream]:
     """Return the audio tracks that can be decoded, those that are played by default first."""
     tracks = [stream for stream in container.streams.audio if stream.codec_context]
     return sorted(tracks, key=lambda track: not track.disposition & Disposition.default)
+
+
+def read_packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:
+    """Yield the packets of some streams until the container ends; those of streams that begin later are skipped."""
+    while True:
+        try:
+            yield from container.demux(*streams)
+        except IndexError:  # The first packet of a stream that PyAV did not know when it began to read.
+            continue
+        return
 
 
 def audio_stream(container: InputContainer, track: int | None = None) -> AudioStream:
@@ -181,7 +192,7 @@ def _declared_seconds(container: InputContainer, source: Source) -> float | None
 def _check_packets(container: InputContainer, max_duration_s: float) -> None:
     """Raise `duration_exceeded` if the packets are too long as well, and not the declared duration alone."""
     total_s = 0.0
-    for packet in container.demux(audio_stream(container)):
+    for packet in read_packets(container, audio_stream(container)):
         if packet.duration is not None and packet.time_base is not None:
             total_s += float(packet.duration * packet.time_base)
         if total_s > max_duration_s:

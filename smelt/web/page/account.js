@@ -70,7 +70,7 @@ export class Account {
       while (this.#isRequested && !this.#isEnded) {
         this.#isRequested = false
         this.#smelts = await this.client.list({ limit: this.#limit })
-        this.#show()
+        if (!this.#isEnded) this.#show() // Another user may have signed in meanwhile.
       }
     } catch {
       // It is read again after the next change.

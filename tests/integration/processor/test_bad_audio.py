@@ -25,7 +25,14 @@ from tests.unit.processor.bombs import BOMBS
 from tests.unit.processor.media_samples import tone
 
 Intact = tuple[str, str, int]
-Contents = dict[Intact, bytes]
+
+
+class Contents(dict[Intact, bytes]):
+    """The contents of recordings; Hypothesis prints this argument of an example that fails."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} recordings>"
+
 
 EXAMPLES: Final = int(os.environ.get("SMELT_TEST_BAD_AUDIO_EXAMPLES", "40"))
 FILES: Final = settings(max_examples=EXAMPLES)
@@ -147,7 +154,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> Contents:
         path = RECORDINGS / name if not codec else written(folder, name, codec, rate)
         return path.read_bytes()
 
-    return {intact: content(*intact) for intact in INTACT}
+    return Contents((intact, content(*intact)) for intact in INTACT)
 
 
 def written(folder: Path, suffix: str, codec: str, rate: int, layout: str = "mono", seconds: float = 1.5) -> Path:

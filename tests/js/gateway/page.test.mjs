@@ -333,10 +333,21 @@ describe('page', { skip, concurrency: 3 }, () => {
           assert.equal(await second.locator('#unread').isVisible(), false)
           assert.equal(await second.locator('#history').isVisible(), false)
 
+          // The page reads the history again; the response arrives after the user has signed out.
+          const list = /\/api\/smelts\?/
+          const requested = new Promise((hold) => first.route(list, hold, { times: 1 }))
+          await submit(first, audio('late.ogg'))
+          const route = await requested
+          const response = await route.fetch()
           await first.getByRole('button', { name: email }).click()
           await first.getByRole('button', { name: 'Sign out' }).click()
           await shown(first, '#start')
           await first.locator('#history').waitFor({ state: 'hidden' })
+          const arrived = first.waitForResponse(list)
+          await route.fulfill({ response })
+          await arrived
+          await first.evaluate(() => new Promise(requestAnimationFrame))
+          assert.equal(await first.locator('#history').isVisible(), false)
           await first.getByRole('button', { name: 'Sign in' }).click()
           await first.getByLabel('Email').fill(email)
           await first.getByLabel('Password').fill('another password')

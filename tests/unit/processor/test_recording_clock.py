@@ -4,11 +4,12 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from smelt.processor.errors import FileError
-from smelt.processor.media.probe import probe
+from smelt.processor.media.probe import probe, read_packets
 from smelt.processor.media.values import MediaLimits, bytes_needed
 from tests.unit.processor import bombs
 from tests.unit.processor.audio_samples import LIMITS, RECORDINGS
@@ -220,6 +221,21 @@ def test_too_long_recording_is_rejected_before_decoding(tmp_path: Path) -> None:
     with pytest.raises(FileError) as error:
         probe(source, MediaLimits(max_file_bytes=10**9, max_duration_s=10))
     assert error.value.code == "duration_exceeded"
+
+
+def test_picture_that_begins_late_loses_no_sound(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.flv", Track(tone(40, 44_100), "libmp3lame", rate=44_100))
+    content = source.read_bytes()
+    # Behind the header, each tag has a type, the size of its data, and a time in milliseconds; its length follows.
+    at = 13
+    while int.from_bytes(content[at + 4 : at + 7]) < 30_000:
+        at += 11 + int.from_bytes(content[at + 1 : at + 4]) + 4
+    picture = b"\x09\x00\x00\x02" + content[at + 4 : at + 11] + b"\x12\x00" + (13).to_bytes(4)
+    source.write_bytes(content[:at] + picture + content[at:])
+    with av.open(str(source)) as container:
+        assert sum(packet.size for packet in read_packets(container, container.streams.audio[0])) > 0
+        assert len(container.streams) == 1
+    assert loud_parts(decoded(source)) == near([(0, 40)])
 
 
 @pytest.mark.parametrize(
