@@ -243,6 +243,7 @@ def _draw(name: str, found: Sequence[Figure]) -> None:
         return
     from matplotlib import pyplot  # Of the extra `bench`, which the other programs do not need.
 
+    pyplot.rcParams["svg.hashsalt"] = name  # The same figures give the same file.
     figure, axes = pyplot.subplots(figsize=(9, 1 + 0.3 * len(found)), layout="constrained")
     colors = {True: GREEN, False: RED, None: GRAY}
     ratios = [each.line["ratio"] for each in found]
