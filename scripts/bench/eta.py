@@ -54,7 +54,7 @@ async def main(options: argparse.Namespace) -> None:
                 for one in created:
                     await client.submit(one.id)
                 for place, found in enumerate(await asyncio.gather(*watched)):
-                    report(others, place, found, PROMISED_BUSY if options.busy else PROMISED)
+                    report(others, place, found, is_busy=options.busy)
 
 
 async def estimates(
@@ -77,7 +77,7 @@ async def estimates(
     return [*received, Estimate(100.0, 0.0, time.monotonic(), cpu_s(worker))]
 
 
-def report(others: int, place: int, estimates_received: list[Estimate], promised: float) -> None:
+def report(others: int, place: int, estimates_received: list[Estimate], *, is_busy: bool) -> None:
     """Print the error at each share of the recording."""
     low, high = PERCENT_RANGES["transcribing"]
     first, end = estimates_received[0], estimates_received[-1]
@@ -85,11 +85,11 @@ def report(others: int, place: int, estimates_received: list[Estimate], promised
         now = next(estimate for estimate in estimates_received if estimate.percentage >= low + (high - low) * share)
         took_s = end.at_s - now.at_s
         print_figure(
-            f"error of the time remaining at {share:.0%}, {others} others, number {place + 1}",
+            f"error of the time remaining at {share:.0%}, {others} others, number {place + 1}{', busy' * is_busy}",
             abs(now.eta_s - took_s) / took_s,
             "share",
             reference="promised",
-            reference_value=promised,
+            reference_value=PROMISED_BUSY if is_busy else PROMISED,
             eta_s=round(now.eta_s, 1),
             took_s=round(took_s, 1),
             cores_before=round((now.computed_s - first.computed_s) / (now.at_s - first.at_s), 2),
