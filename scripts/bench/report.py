@@ -97,7 +97,8 @@ BENCHMARKS: Final = (
     Benchmark("words", quick=("--only", "jfk"), variables=REAL),
     Benchmark(
         "speakers",
-        ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL"),
+        # One with two speakers and one with seven; `long.opus` has a speaker for each of its 251 utterances.
+        ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL", "--only", "call.flac", "ten.flac"),
         ("$SMELT_REAL_SPEECH", "$SMELT_REAL_SPEAKER_MODEL", "--only", "call.flac"),
         variables=("SMELT_REAL_SPEECH", "SMELT_REAL_SPEAKER_MODEL"),
     ),
