@@ -49,7 +49,10 @@ class OsAccount:
 
     def can_access(self, paths: Iterable[Path]) -> bool:
         """Return True if this user can read these paths and traverse their parent folders, or is the current user."""
-        return self.name is None or all(_is_world_readable(path.resolve()) for path in paths)
+        if self.name is None:
+            return True
+        # A path with a link leads through the folders around the link, and through those around its target.
+        return all(_is_world_readable(one) for path in paths for one in {path.absolute(), path.resolve()})
 
 
 def database_account() -> OsAccount:

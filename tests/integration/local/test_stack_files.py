@@ -266,3 +266,19 @@ async def test_template_belongs_to_root_and_its_copy_to_the_account(tmp_path: Pa
     [template] = (path for path in (tmp_path / "templates").iterdir() if path.is_dir())
     assert {path.lstat().st_uid for path in (template, *template.rglob("*"))} == {0}
     assert {path.lstat().st_uid for path in (tmp_path / "data", *(tmp_path / "data").rglob("*"))} == {account.uid}
+
+
+def test_access_to_a_path_needs_the_folders_around_its_links() -> None:
+    other = OsAccount(65_534, 65_534, "other")
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        public, private = Path(name), Path(name) / "private"
+        public.chmod(0o755)
+        private.mkdir(mode=0o700)
+        for folder in (public, private):
+            (folder / "program").touch()
+            (folder / "program").chmod(0o755)
+        (public / "link").symlink_to(private / "program")
+        (private / "link").symlink_to(public / "program")
+        assert other.can_access([public / "program"])
+        assert not other.can_access([public / "link"])
+        assert not other.can_access([private / "link"])
