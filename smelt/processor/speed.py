@@ -100,6 +100,8 @@ class TranscriptionTimer:
         self._remaining_audio_s = duration_s - start_s
         self._remaining_speech_s = 0.0
         self._window: Checkpoint | None = None
+        self._step = (0.0, 0.0)
+        """Seconds of speech and of work since the last checkpoint."""
         self._last_passage_at_s = clock()
 
     @property
@@ -114,12 +116,16 @@ class TranscriptionTimer:
             self._speed.add_preparation(passage.prepared_s, passage.remaining_speech_s, self._since_last_passage_s)
             self._remaining_audio_s = max(0.0, self._remaining_audio_s - passage.prepared_s)
         else:
+            speech_s, work_s = self._step
+            speech_s += max(0.0, self._remaining_speech_s - passage.remaining_speech_s)
+            self._step = speech_s, work_s + self._since_last_passage_s
             if passage.segments:
                 self._speed.is_warm |= self._window not in (None, passage.checkpoint)
                 self._window = passage.checkpoint
-            self._speed.add_inference(
-                max(0.0, self._remaining_speech_s - passage.remaining_speech_s), self._since_last_passage_s
-            )
+            else:
+                # All work of a step comes before its first segment: measured one by one, that would count least.
+                self._speed.add_inference(*self._step)
+                self._step = 0.0, 0.0
         self._remaining_speech_s = passage.remaining_speech_s
         self._last_passage_at_s = self._clock()
 

@@ -51,11 +51,16 @@ MACHINES = {
     "a model that is slower than speech": MachineSpeed(30, 1.5, 0.01, cold=1.2),
     "a graphics card that warms up": MachineSpeed(30, 0.02, 0.005, cold=4.0),
     "people who pause": MachineSpeed(10, 0.3, 0.004, speech=(0.55, 0.45)),
+    # A step of four windows deviates less than one of them; only the first window is cold.
+    "several windows at a time": MachineSpeed(120, 0.03, 0.004, cold=1.5, uneven=0.1),
 }
 
 
 def passages(machine: MachineSpeed, chance: random.Random) -> Iterator[tuple[float, Passage]]:
-    """Yield the passages of the model, and the seconds since the previous one: all segments of a window at once."""
+    """Yield the passages of the model, and the seconds since the previous one.
+
+    All segments of a window come at once, then its end with the checkpoint of the next one.
+    """
     slow = machine.cold
     for span in range(int(TOTAL_S / SPAN_S)):
         begin_s = span * SPAN_S
@@ -73,6 +78,8 @@ def passages(machine: MachineSpeed, chance: random.Random) -> Iterator[tuple[flo
                 left_s = max(0.0, speech_s - transcribed_s)
                 yield work_s, Passage((SEGMENT,), begin_s + transcribed_s, checkpoint, remaining_speech_s=left_s)
                 work_s = 0.0002
+            following = checkpoint.model_copy(update={"seek": int(transcribed_s)})
+            yield work_s, Passage((), begin_s + transcribed_s, following, remaining_speech_s=left_s)
         yield 0.0002, Passage((), begin_s + SPAN_S, START.model_copy(update={"span_start": span + 1}))
 
 
