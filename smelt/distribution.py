@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 NAME: Final = "supabase-smelt"
 """The name on package indexes, where the name `smelt` belongs to another project."""
@@ -39,6 +38,8 @@ def command_from(origin: dict[str, Any] | None, extras: str) -> str:
     """
     if origin is None:
         return f"pip install '{NAME}[{extras}]'"
+    from urllib.request import url2pathname
+
     address = urlsplit(origin["url"])
     if address.scheme != "file":
         vcs = f"{origin['vcs_info']['vcs']}+" if "vcs_info" in origin else ""
