@@ -1,6 +1,6 @@
 """Measure how long commands take to start: processor time of `--help`, and the seconds until a worker claims.
 
-    python scripts/bench/start.py [--rounds 5]
+    python scripts/bench/start.py [--rounds 11]
 
 The reference of the help is Python with typer and a console of rich, which print it; that of a worker is a process that
 imports faster-whisper and loads the same model. The processor time of a worker includes one text and its end. Figures
@@ -114,5 +114,5 @@ def ended(process: "subprocess.Popen[bytes]") -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=11)
     asyncio.run(main(parser.parse_args().rounds))
