@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -73,17 +73,20 @@ class Transcriber:
         uncertain.
         """
         checkpoint = self.resume_point(start)
-        with self._windows(main_language) as windows:
+        with self._windows(main_language) as windows, ThreadPoolExecutor(1) as background:
+            following: Future[tuple[Span, SpeechAudio]] | None = None
             while checkpoint.span_start < recording.sample_count:
-                span = span_from(recording, checkpoint.span_start, self._max_span_s(recording, checkpoint.span_start))
                 if recording.channels:
+                    span = self._span_from(recording, checkpoint.span_start)
                     checkpoint = yield from self._transcribe_channels(recording, span, windows, checkpoint)
-                else:
-                    speech = self._speech(recording.read(span.start, span.end))
-                    if self._is_cut and span.end < recording.sample_count:
-                        span, speech = self._limited_to_steps(span, speech)
-                    is_last = span.end == recording.sample_count
-                    checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint, is_last=is_last)
+                    continue
+                span, speech = following.result() if following else self._prepared(recording, checkpoint.span_start)
+                is_last = span.end == recording.sample_count
+                # Where a span ends before it is transcribed, the next one is prepared meanwhile.
+                following = (
+                    background.submit(self._prepared, recording, span.end) if self._is_cut and not is_last else None
+                )
+                checkpoint = yield from self._transcribe_span(speech, span, windows, checkpoint, is_last=is_last)
 
     def resume_point(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return where this transcriber resumes from a checkpoint, which may be of another mode."""
@@ -118,13 +121,23 @@ class Transcriber:
         else:
             yield WindowTranscriber(decoder, main_language=main_language, language=language)
 
-    def _max_span_s(self, recording: Recording, start: int) -> float:
+    def _span_from(self, recording: Recording, start: int) -> Span:
         max_span_s = self.options.max_span_s
         if self._is_cut:
             window_s = _AUDIO_SHARE * self.model.feature_extractor.chunk_length
             # The first text appears early.
             max_span_s = window_s if start == 0 else max(max_span_s, window_s * self._span_windows)
-        return min(max_span_s, _MAX_SEPARATE_SPAN_S) if recording.channels else max_span_s
+        if recording.channels:
+            max_span_s = min(max_span_s, _MAX_SEPARATE_SPAN_S)
+        return span_from(recording, start, max_span_s)
+
+    def _prepared(self, recording: Recording, start: int) -> tuple[Span, SpeechAudio]:
+        """Return the next span and its speech."""
+        span = self._span_from(recording, start)
+        speech = self._speech(recording.read(span.start, span.end))
+        if self._is_cut and span.end < recording.sample_count:
+            return self._limited_to_steps(span, speech)
+        return span, speech
 
     def _speech(self, samples: Samples) -> SpeechAudio:
         samples = amplified(samples)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from faster_whisper import WhisperModel
 
 from smelt.contract.work import SavedSegment
 from smelt.errors import SettingsError
-from smelt.processor.media.recording import SAMPLE_RATE, Recording
+from smelt.processor.media.recording import SAMPLE_RATE, Recording, Samples
 from smelt.processor.speech.decoder import Window
 from smelt.processor.speech.languages import Language
 from smelt.processor.speech.model import ModelOptions, load_model
 from smelt.processor.speech.transcriber import SpeechOptions, Transcriber
+from smelt.processor.speech.vad import SpeechAudio, find_speech
 from smelt.processor.speech.windows import WindowResult, WindowTranscriber
 from tests.unit.processor.audio_samples import STANDUP
 
@@ -149,3 +151,27 @@ def test_batches_are_full_but_for_the_first_and_the_last_one(
     assert sizes[0] == 1
     assert len(sizes) > 3
     assert set(sizes[1:-1]) == {2}
+
+
+def test_next_span_is_prepared_while_a_batch_is_transcribed(
+    demo_model: WhisperModel, standup: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, transcribe = Event(), WindowTranscriber.transcribe
+    prepared: list[SpeechAudio] = []
+
+    def found(samples: Samples, *, max_clip_s: float | None) -> SpeechAudio:
+        speech = find_speech(samples, max_clip_s=max_clip_s)
+        prepared.append(speech)
+        if len(prepared) == 2:
+            second.set()
+        return speech
+
+    def waiting(self: WindowTranscriber, windows: Sequence[Window]) -> list[WindowResult]:
+        assert second.wait(timeout=60)
+        return transcribe(self, windows)
+
+    monkeypatch.setattr("smelt.processor.speech.transcriber.find_speech", found)
+    monkeypatch.setattr(WindowTranscriber, "transcribe", waiting)
+    options = SpeechOptions(batch_size=2, max_span_s=20)
+    spans = [p for p in Transcriber(demo_model, options).transcribe(standup, "en") if p.prepared_s]
+    assert len(spans) == len(prepared) > 2
