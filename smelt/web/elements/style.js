@@ -150,8 +150,8 @@ mark[aria-current] { outline: 2px solid var(--_accent); }
 h4, h5, h6 { font-size: 1em; margin: .4em 0 0; }
 [part=content] :is(ul, ol) { display: grid; gap: .25em; padding-inline-start: 1.4em; }
 [part=content] :is(ul, ol) :is(ul, ol) { margin-block-start: .25em; }
-li.task { list-style: none; margin-inline-start: -1.2em; }
-li.task > :is(ul, ol) { padding-inline-start: 2.6em; }
+li.task { list-style: none; text-indent: -1.2em; }
+li.task > * { text-indent: 0; }
 .table { overflow-x: auto; }
 li > p + p, blockquote > * + * { margin-block-start: .5em; }
 blockquote {
