@@ -82,7 +82,7 @@ class Transcriber:
                     continue
                 span, speech = following.result() if following else self._prepared(recording, checkpoint.span_start)
                 is_last = span.end == recording.sample_count
-                # Where a span ends before it is transcribed, the next one is prepared meanwhile.
+                # The end of a cut span does not depend on its text, so the next one is prepared meanwhile.
                 following = (
                     background.submit(self._prepared, recording, span.end) if self._is_cut and not is_last else None
                 )
