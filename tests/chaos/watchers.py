@@ -203,8 +203,9 @@ class Watchers:
     async def _watch_some(
         self, histories: Sequence[asyncio.Future[History]], owners: Sequence[Owner], first: int
     ) -> None:
-        kind = self._plan.kind(first)
-        watch = self._watches.get(kind, watch_in_python)
+        planned = self._plan.kind(first)
+        kind: Kind = planned if planned in self._watches else "python"
+        watch = self._watches[kind]
         for number in range(first, len(histories), self._plan.watchers):
             history = await asyncio.shield(histories[number])
             observed = self.observed[number] = Observation(kind, history.smelt_id)
