@@ -90,7 +90,7 @@ def dispatched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dispatched]
     """Run a project with a gateway, a service, and one worker, which dispatches to it."""
     folder = tmp_path_factory.mktemp("dispatched")
     with running_local() as stack, service(folder) as (url, process):
-        env = {**stack.env(), "SMELT_SIGNING_KEYS": SIGNING_KEY, "SMELT_DRAIN_S": "5", "SMELT_DISPATCH_LEASE_S": "5"}
+        env = {**stack.env(), "SMELT_SIGNING_KEYS": SIGNING_KEY, "SMELT_DRAIN_S": "5", "SMELT_DISPATCH_LEASE_S": "15"}
         with gateway_process(env, folder / "gateway.log") as gateway:
             env |= {"SMELT_GATEWAY_URL": gateway.url, "SMELT_DISPATCH_URL": url, "SMELT_DISPATCH_TOKEN": TOKEN}
             with worker(env, folder / "dispatching.log"):
