@@ -163,6 +163,12 @@ HISTORIES: Final[dict[str, list[Step]]] = {
         ("claim", 1),
         ("race", ("cancel_leased", 1, 0), ("complete", 1, 0)),
     ],
+    "an end is written while others are acknowledged": [
+        *START,
+        *[("text", 0)] * 2,
+        ("claim", 1),
+        ("race", ("fail", 0, 0), ("acknowledge", 0, 0)),
+    ],
     "a claim is repeated while it runs": [*START, *[("create", 0)] * 5, ("race", ("claim", 2, 0), ("repeat", 0, 0))],
     "a member of a batch is retried": [*START, ("create", 0, 1), ("cancel", 0), ("cancel", 0), ("retry", 1)],
     "a cancelled smelt has failed before": [

@@ -126,6 +126,10 @@ class Project:
                 raise
             return ("rejected", code)
 
+    def given(self, caller: str) -> list[int]:
+        """Return the numbers of the messages that a worker was given, and has neither settled nor lost."""
+        return [number for number, message in self.messages.items() if message["worker"] == caller]
+
     def rows(self) -> tuple[dict[int, tuple[Any, ...]], dict[int, int], dict[int, int | None]]:
         """Return the rows, ranks and reservations as the model has them."""
         rows, ranks, reserved = {}, {}, {}
@@ -239,12 +243,11 @@ class Project:
         self._give(call, messages)
 
     def _settle_outbox(self, call: Call, run: Run) -> None:
-        own = [(number, message) for number, message in self.messages.items() if message["worker"] == call.caller]
-        chosen = dict(own[: call.arguments["limit"]])
-        run("settle_smelt_outbox", ids=list(chosen))
-        for number, message in chosen.items():
-            self.acknowledged.add(_key(message["topic"], message["event"], message["payload"]))
-            del self.messages[number]
+        run("settle_smelt_outbox", ids=call.arguments["ids"])
+        for number in call.arguments["ids"]:
+            # A call beside it may have acknowledged the same.
+            if message := self.messages.pop(number, None):
+                self.acknowledged.add(_key(message["topic"], message["event"], message["payload"]))
 
     def _list_expired(self, call: Call, run: Run) -> tuple[list[int], list[int]]:
         listed = run("list_expired_smelts", worker_id=call.caller, lease_s=LEASE_S)
