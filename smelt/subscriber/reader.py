@@ -62,6 +62,9 @@ class Reader:
         self.failures_in_a_row = 0
         self.last_read_at: float | None = None
         self._retry_at = 0.0
+        # Long transcripts together may take longer than a call may: half as many after a failure, twice as many after a
+        # success.
+        self._smelts_per_call = SMELTS_PER_CALL
         self._calls = calls
         self._due_at: dict[Watched, float] = {}
         self._urgent: set[Watched] = set()
@@ -141,7 +144,7 @@ class Reader:
         soon = time.monotonic() + GATHER_S
         urgent = [watched for watched in self._due_at if watched in self._urgent]
         due = [w for w, at in self._due_at.items() if at <= soon and w not in self._urgent]
-        return [*urgent, *sorted(due, key=self._due_at.__getitem__)][:SMELTS_PER_CALL]
+        return [*urgent, *sorted(due, key=self._due_at.__getitem__)][: self._smelts_per_call]
 
     async def _read(self, batch: Sequence[Watched]) -> None:
         requested = {watched.smelt_id: watched.known for watched in batch}
@@ -154,10 +157,10 @@ class Reader:
             self._schedule_retry(batch, exc)
         except PermanentError as exc:
             for watched in batch:
-                watched.fail(exc)
-                self._due_at.pop(watched, None)
+                self._end(watched, exc)
         else:
             self.failures_in_a_row = 0
+            self._smelts_per_call = min(2 * self._smelts_per_call, SMELTS_PER_CALL)
             self._distribute(batch, states, requested)
 
     async def _get_states(self, requested: list[SeenState]) -> States:
@@ -169,6 +172,7 @@ class Reader:
 
     def _schedule_retry(self, batch: Sequence[Watched], error: TransientError) -> None:
         self.failures_in_a_row += 1
+        self._smelts_per_call = max(1, self._smelts_per_call // 2)
         wait_s = POLL_SPACING_S + reconnect_wait_s(self.failures_in_a_row)
         self._retry_at = time.monotonic() + wait_s
         logger.info("reading %s smelts again in %.1f s: %s", len(batch), wait_s, error)
@@ -177,6 +181,11 @@ class Reader:
                 watched.report_issue(error)
                 self._set_due(watched, wait_s)
 
+    def _end(self, watched: Watched, error: SmeltError) -> None:
+        self._due_at.pop(watched, None)
+        self._urgent.discard(watched)  # It may have been requested again during the read.
+        watched.fail(error)
+
     def _distribute(self, batch: Sequence[Watched], states: States, requested: dict[UUID, SeenState]) -> None:
         by_id = {state.id: state for state in states.smelts}
         for watched in batch:
@@ -184,8 +193,7 @@ class Reader:
                 continue
             state = by_id.get(watched.smelt_id)
             if state is None:
-                self._due_at.pop(watched)
-                watched.fail(NotFound("not_found", "The smelt does not exist, or belongs to another user."))
+                self._end(watched, NotFound("not_found", "The smelt does not exist, or belongs to another user."))
             else:
                 watched.merge_state(state, requested[watched.smelt_id])
                 self._set_due(watched, watched.next_read_in_s())

@@ -28,6 +28,9 @@ export class Reader {
   #isReading = false
   #lastAt = -Infinity
   #retryAt = 0
+  // Long transcripts together may take longer than a call may: half as many after a failure, twice as many after a
+  // success.
+  #size = SMELTS_PER_CALL
 
   /** @param {Transport} transport */
   constructor(transport) {
@@ -92,10 +95,8 @@ export class Reader {
 
   async #read() {
     const soon = performance.now() + GATHER_MS
-    const due = [...this.#dueAt].filter(([watch, at]) => at <= soon || this.#urgent.has(watch)).map(([watch]) => watch)
-    const batch = due
-      .sort((a, b) => Number(this.#urgent.has(b)) - Number(this.#urgent.has(a)))
-      .slice(0, SMELTS_PER_CALL)
+    const due = [...this.#dueAt].filter(([, at]) => at <= soon).map(([watch]) => watch)
+    const batch = [...new Set([...this.#urgent.keys(), ...due])].slice(0, this.#size)
     const requested = batch.map((watch) => watch.known)
     const waiting = batch.flatMap((watch) => this.#urgent.get(watch) ?? [])
     for (const watch of batch) this.#urgent.delete(watch)
@@ -107,6 +108,7 @@ export class Reader {
     try {
       const { smelts } = await this.transport.call('get_smelts', { smelts: requested }, { timeoutMs })
       this.failures = 0
+      this.#size = Math.min(2 * this.#size, SMELTS_PER_CALL)
       const byId = new Map(smelts.map((/** @type {{ id: string }} */ state) => [state.id, state]))
       if (users === this.users) batch.forEach((watch, n) => this.#distribute(watch, byId.get(watch.id), requested[n].segments_after))
     } catch (error) {
@@ -125,7 +127,6 @@ export class Reader {
   #distribute(watch, state, segmentsAfter) {
     if (!this.#dueAt.has(watch)) return
     if (!state) {
-      this.#dueAt.delete(watch)
       watch.end(new SmeltError('not_found', 'The smelt does not exist, or belongs to another user.', { status: 404 }))
       return
     }
@@ -139,16 +140,13 @@ export class Reader {
    */
   #retry(batch, error) {
     this.failures += 1
-    const inMs = SPACING_MS + retryInMs(this.failures)
-    this.#retryAt = performance.now() + inMs
+    this.#size = Math.max(this.#size / 2, 1)
+    this.#retryAt = performance.now() + SPACING_MS + retryInMs(this.failures)
     for (const watch of batch) {
       if (!this.#dueAt.has(watch)) continue
       this.#dueAt.set(watch, this.#retryAt)
       if (error.transient) watch.reportIssue(error)
-      else {
-        this.#dueAt.delete(watch)
-        watch.end(error)
-      }
+      else watch.end(error)
     }
   }
 }

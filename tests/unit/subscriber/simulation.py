@@ -34,6 +34,7 @@ class Server:
         self.copies: tuple[int, ...] = (1,)
         self.delay_s = 0.1
         self.next_poll_s = 2.0
+        self.max_smelts_per_read = 1000
         self.requests: list[float] = []
         self.channels: list[SimulatedChannel] = []
         self.begin([])
@@ -103,7 +104,9 @@ class Server:
         return {**self.batch, "total": self.batch_size, "progress": 100 * ended / self.batch_size, "status": status}
 
     def states_of(self, smelts: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the response of `get_smelts`."""
+        """Return the response of `get_smelts`, which times out for too many smelts with long transcripts."""
+        if len(smelts) > self.max_smelts_per_read:
+            raise Unavailable("canceling statement due to statement timeout")
         return {"smelts": [self._state(**one) for one in smelts], "missing": []}
 
     def _state(self, id: UUID, after_seq: int | None, segments_after: int | None) -> object:

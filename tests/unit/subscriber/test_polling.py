@@ -124,6 +124,22 @@ def test_polling_slows_down_on_server_request_and_on_errors(
     assert min_count <= simulate(follow(), seed=0) <= max_count
 
 
+def test_smelts_that_are_too_long_for_one_read_are_read_in_several() -> None:
+    """Of more than 20 ended smelts with long transcripts together, each read times out."""
+    server = Server(random.Random(0))
+    server.realtime_is_up, server.max_smelts_per_read = False, 20
+    ends = [Row(id=UUID(int=1000 + number), seq=2, status="completed") for number in range(SMELTS_PER_CALL)]
+    server.begin([History((Step(end, None),)) for end in ends])
+
+    async def follow() -> None:
+        async with Client(SimulatedProject(server)) as client:
+            following = [asyncio.create_task(watch(client, smelt_id, BATCH)) for smelt_id in server.states]
+            _, waiting = await asyncio.wait(following, timeout=300)
+            assert not waiting
+
+    simulate(follow(), seed=0)
+
+
 def test_reads_of_other_watches_continue_after_a_failed_read_of_a_closed_watch() -> None:
     server = Server(random.Random(0))
     smelt_ids = [UUID(int=1000), UUID(int=1001)]
