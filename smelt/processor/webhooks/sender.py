@@ -22,6 +22,9 @@ MAX_PLACES: Final = 4
 TIMEOUT_S: Final = 10.0
 MAX_RESPONSE_BYTES: Final = 64 * 1024
 _DISCARD_TIMEOUT_S: Final = 1.0
+# A lookup can't be cancelled, and keeps its thread after its attempt has timed out: for half a minute with the defaults
+# of glibc and three name servers that do not respond. So many lookups of one user hold up nobody else's.
+LOOKUP_THREADS: Final = 32
 
 SendError = Reason | Literal["invalid_response", "timed_out", "tls_failed"]
 """Why an attempt has no status code. The address is not part of it: the owner of a webhook must not learn addresses of
@@ -59,7 +62,7 @@ class Sender:
     ) -> None:
         self._allow_private = allow_private
         self._timeout_s = timeout_s
-        self._resolver = Resolver(MAX_PLACES)
+        self._resolver = Resolver(LOOKUP_THREADS)
         backend = CheckedBackend(
             resolve or self._resolver.resolve, connector or httpcore.AnyIOBackend(), allow_private=allow_private
         )

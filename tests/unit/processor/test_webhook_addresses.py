@@ -1,11 +1,14 @@
 """The addresses that webhooks may reach."""
 
+import asyncio
 import socket
+import threading
 
 import httpcore
 import pytest
 
-from smelt.processor.webhooks.addresses import CheckedBackend, Unreachable, is_public
+from smelt.processor.webhooks.addresses import CheckedBackend, Resolver, Unreachable, is_public
+from smelt.processor.webhooks.sender import LOOKUP_THREADS, MAX_PLACES
 
 NOT_PUBLIC = {
     "unspecified": ["0.0.0.0", "::"],
@@ -53,6 +56,29 @@ class Connector(httpcore.AsyncMockBackend):
         if host in self._down:
             raise httpcore.ConnectError
         return await super().connect_tcp(host, 443)
+
+
+async def test_lookups_that_hang_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt times out before its lookup ends, whose thread stays occupied."""
+    respond = threading.Event()
+
+    def lookup(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if host == "hangs.example":
+            respond.wait(60)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    resolver = Resolver(LOOKUP_THREADS)
+    try:
+        for _ in range(3 * MAX_PLACES):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await resolver.resolve("hangs.example", 443)
+        async with asyncio.timeout(10):
+            assert await resolver.resolve("responds.example", 443) == ["93.184.216.34"]
+    finally:
+        respond.set()
+        resolver.close()
 
 
 def backend(connector: Connector, *addresses: str, allow_private: bool = False) -> CheckedBackend:
