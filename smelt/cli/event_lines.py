@@ -8,11 +8,11 @@ from smelt.contract.events import (
     CompletedEvent,
     EventName,
     FailedEvent,
-    ProgressEvent,
     SegmentsEvent,
     SmeltEvent,
     StageProgress,
 )
+from smelt.contract.lines import ProgressLine
 from smelt.subscriber.updates import Completed, Failed, Progress, Segments, Update
 
 
@@ -27,24 +27,23 @@ class EventLines:
         self._attempt = 0
 
     def line(self, update: Update) -> dict[str, Any]:
-        """Return an update as a line; progress also has `queue_position` and `worker_online`, as snapshots do."""
+        """Return an update as a line of `CommandEvents`."""
         name, event = self._event(update)
-        line = {"event": name, **event.model_dump(mode="json")}
-        if isinstance(update, Progress):
-            line |= {"queue_position": update.queue_position, "worker_online": update.worker_online}
-        return line
+        return {"event": name, **event.model_dump(mode="json")}
 
     def _event(self, update: Update) -> tuple[EventName, SmeltEvent]:
         envelope = self._envelope(update)
         match update:
             case Progress():
                 progress = StageProgress(percentage=update.percentage, stage=update.status, message=update.message)
-                return "progress", ProgressEvent(
+                return "progress", ProgressLine(
                     **envelope,
                     status=update.status,
                     progress=progress,
                     files=update.files,
                     outputs=update.outputs,
+                    queue_position=update.queue_position,
+                    worker_online=update.worker_online,
                 )
             case Segments():
                 return "segments", SegmentsEvent(**envelope, file_id=update.file_id, segments=update.segments)

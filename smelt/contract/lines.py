@@ -1,8 +1,8 @@
-"""The lines of `--json` that are not events of a channel."""
+"""The lines of `--json` that differ from the events of a channel."""
 
 from typing import Literal
 
-from smelt.contract.events import Model
+from smelt.contract.events import Model, ProgressEvent
 
 ConnectionState = Literal["live", "reconnecting", "polling", "unreachable"]
 
@@ -15,6 +15,13 @@ class ConnectionLine(Model):
 
     state: ConnectionState
     message: str
+
+
+class ProgressLine(ProgressEvent):
+    """The event `progress`, and what a snapshot has besides: the place in the queue, and whether a worker runs."""
+
+    queue_position: int | None = None
+    worker_online: bool | None = None
 
 
 class ErrorLine(Model):

@@ -272,6 +272,24 @@ export interface ProgressEvent {
   readonly outputs?: readonly Output[]
 }
 
+/** The event `progress`, and what a snapshot has besides: the place in the queue, and whether a worker runs. */
+export interface ProgressLine {
+  readonly smelt_id: string
+  readonly event_id: string
+  readonly seq: number
+  readonly run: number
+  readonly attempt: number
+  readonly eta_seconds?: number | null
+  readonly emitted_at: string
+  readonly status: Status
+  readonly progress: StageProgress
+  readonly files: readonly FileProgress[]
+  readonly segments?: readonly NewSegment[]
+  readonly outputs?: readonly Output[]
+  readonly queue_position?: number | null
+  readonly worker_online?: boolean | null
+}
+
 /** The result of a file in Markdown; in mode `combine`, `file_id` is the id of the smelt. */
 export interface Result {
   readonly file_id: string
@@ -528,7 +546,7 @@ export interface WebhookEvents {
 /** The lines of `smelt watch --json` and `smelt submit --watch --json` by their `event`. */
 export interface CommandEvents {
   readonly created: Created
-  readonly progress: ProgressEvent
+  readonly progress: ProgressLine
   readonly segments: SegmentsEvent
   readonly completed: CompletedEvent
   readonly failed: FailedEvent

@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from smelt.contract import vocabulary
 from smelt.contract.batches import Batch, BatchEvent
 from smelt.contract.events import EVENT_MODELS
-from smelt.contract.lines import ConnectionLine, ErrorLine
+from smelt.contract.lines import ConnectionLine, ErrorLine, ProgressLine
 from smelt.contract.rows import FileRow, Notification, SmeltRow, SmeltsDeleted
 from smelt.contract.state import Created, Snapshot, Unchanged
 from smelt.contract.webhooks import BatchWebhook, SmeltWebhook, Webhook, WebhookTest
@@ -29,7 +29,13 @@ CHANNELS: Final[dict[str, dict[str, type[BaseModel]]]] = {
         "batch.completed": BatchWebhook,
         "webhook.test": WebhookTest,
     },
-    "CommandEvents": {"created": Created, **EVENT_MODELS, "connection": ConnectionLine, "error": ErrorLine},
+    "CommandEvents": {
+        "created": Created,
+        **EVENT_MODELS,
+        "progress": ProgressLine,
+        "connection": ConnectionLine,
+        "error": ErrorLine,
+    },
 }
 """Event names and models of each kind of channel.
 
