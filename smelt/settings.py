@@ -1,4 +1,4 @@
-"""Settings from the environment and a `.env` in the current folder; read by the command line and the gateway alone."""
+"""Settings from the environment and a `.env` in the current folder; read by the command line alone."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -173,7 +173,7 @@ class GatewaySettings(Environment):
 
 
 class CaptionSettings(Environment):
-    """The caption layout of `smelt show` and `smelt demo`."""
+    """The caption layout of `smelt show`, `smelt demo` and the gateway."""
 
     caption_line_chars: Annotated[int, Field(ge=8)] = 42
     caption_lines: Annotated[int, Field(ge=1)] = 2
@@ -186,7 +186,7 @@ class CaptionSettings(Environment):
 
 
 class LogSettings(Environment):
-    """The logging of a worker; the level applies to smelt's own loggers."""
+    """The logging of a worker and of the gateway; the level applies to smelt's own loggers."""
 
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

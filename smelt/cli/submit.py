@@ -31,7 +31,7 @@ _PROMPTS: Final = f"A prompt to apply: {', '.join(DEFAULT_PROMPTS)}. Repeatable.
 _FLAGS: Final = {"keep_audio_h": "--keep-audio"}
 _FILE: Final[dict[str, Any]] = {"exists": True, "dir_okay": False, "readable": True}
 
-_Files = Annotated[list[Path] | None, typer.Argument(help="Up to five recordings.", **_FILE)]
+_Files = Annotated[list[Path] | None, typer.Argument(help="Up to five recordings; one without an account.", **_FILE)]
 _Text = Annotated[str | None, typer.Option(help="A text to process instead of recordings.")]
 _Prompt = Annotated[list[str] | None, typer.Option(metavar="NAME", help=_PROMPTS)]
 _TranscriptOnly = Annotated[

@@ -93,8 +93,8 @@ class Client:
         If the call raises or is cancelled, the smelt is deleted, unless there is an `idempotency_key`.
 
         Args:
-            files: One to five recordings; or else pass `text`. Each is a path, or a tuple of a filename and its
-                content: bytes, a file object that is open for reading bytes, or an async iterator of bytes.
+            files: Up to five recordings, a visitor one; or else pass `text`. Each is a path, or a tuple of a filename and
+                its content: bytes, a file object that is open for reading bytes, or an async iterator of bytes.
             text: A text to process instead of recordings.
             prompts: Names of default prompts. None applies `summarize`, or the user's prompt alone; an empty list
                 applies none, so that the result is the transcript.
@@ -156,7 +156,8 @@ class Client:
     async def get(self, smelt_id: UUID | str, *, with_words: bool = False) -> Snapshot:
         """Return the current state of a smelt with its transcript; raise `NotFound`.
 
-        `with_words` includes the times of words, which workers save if `SMELT_WORD_TIMES` is set.
+        `with_words` includes the times of words, which are saved with the option `word_times` of the smelt, or if the
+        worker has `SMELT_WORD_TIMES` set.
         """
         state = await self._calls.get_smelt(smelt_id, with_words=with_words)
         if isinstance(state, Unchanged):

@@ -16,7 +16,7 @@ class Progress(Model):
 
     `percentage` is 0 to 100 and never decreases within a `run`. `queue_position` is known while the smelt waits for a
     worker (1001: more than 1,000), `eta_seconds` once a worker can estimate it. `worker_online` is False while no
-    worker of the project runs, so that the smelt waits until one starts; None if unknown. `outputs` are those that are
+    worker runs that has the model of the smelt, or any if it names none; None if unknown. `outputs` are those that are
     complete, and the one that is being written with its text so far.
     """
 

@@ -38,7 +38,7 @@ export interface AnySupabase {
   readonly realtime: any
 }
 
-/** The whole state of a smelt that has not ended. `worker_online` is false while no worker of the project runs. */
+/** The whole state of a smelt that has not ended. `worker_online` is false while no worker can process it. */
 export interface ProgressUpdate {
   readonly type: 'progress'
   readonly smelt_id: Id
@@ -94,7 +94,7 @@ export type SmeltUpdate = Update | ConnectionUpdate
 
 /**
  * `live`: the channel is joined. `polling`: it is not, and the state is read every 5 seconds. `idle`: not observed.
- * `closed`: the smelt has ended. `worker` is false while no worker of the project runs, null if that is unknown.
+ * `closed`: the smelt has ended. `worker` is false while no worker can process it, null if that is unknown.
  */
 export interface ConnectionView {
   readonly status: 'idle' | 'connecting' | 'live' | 'polling' | 'closed'
@@ -198,7 +198,7 @@ export interface UploadProgress {
 }
 
 export interface CreateRequest {
-  /** One to five recordings; or else `text`. */
+  /** Up to five recordings, of a visitor or an anonymous sign-in one; or else `text`. */
   readonly files?: readonly FileInput[]
   readonly text?: string
   /** Names of default prompts; `summarize` if omitted. */

@@ -84,6 +84,23 @@ const issued = await fetch(`${process.env.GATEWAY}/api/smelts/${id}/token`, { me
 const { token: readToken } = await issued.json()
 const show = ({ type, results }) => type === 'completed' && console.log(results[0].content)
 """
+# A server that acts for a user; the example of the database's README names the client `supabase`, and a file.
+GIVEN_TO_SERVER = """
+import { readFile } from 'node:fs/promises'
+import WebSocket from 'ws'
+import { createClient } from '@supabase/supabase-js'
+import { connectSmelt } from 'smelt-js'
+const { SUPABASE_URL, SUPABASE_ANON_KEY, TOKEN, RECORDING } = process.env
+const realtime = { transport: WebSocket }
+const supabase = createClient(SUPABASE_URL, SUPABASE_ANON_KEY, { accessToken: async () => TOKEN, realtime })
+const file = new File([await readFile(RECORDING)], 'meeting.m4a')
+"""
+AFTER_SERVER = """
+const text = await connectSmelt({ supabase }).create({ text: 'Ship it on Monday.', userPromptId: prompt.id })
+const columns = 'id, status, submitted_at, user_prompt_id'
+const { data: smelts } = await supabase.from('smelts').select(columns).order('created_at')
+console.log(JSON.stringify({ smelts, created: [smelt.id, text.id], prompt: prompt.id }))
+"""
 LINES = [f"line {number}" for number in range(240)]
 
 pytestmark = [
@@ -248,6 +265,16 @@ def test_web_readme_examples_run_with_supabase_js(fresh_stack: Stack, tmp_path: 
     assert seen["uploads"][-1] == RECORDING.stat().st_size
     assert "Lisa" in seen["results"][0]["content"]
     assert seen["again"] == seen["results"]
+
+
+def test_database_readme_example_runs_with_supabase_js(fresh_stack: Stack) -> None:
+    creating, writing = code_for("test_database_readme_example_runs_with_supabase_js")
+    program = f"{GIVEN_TO_SERVER}{creating}{writing}{AFTER_SERVER}"
+    env = {"SUPABASE_URL": fresh_stack.api_url, "SUPABASE_ANON_KEY": fresh_stack.anon_key}
+    seen = json.loads(node(program, {**env, "TOKEN": sign_up(fresh_stack).access_token, "RECORDING": str(RECORDING)}))
+    assert [smelt["id"] for smelt in seen["smelts"]] == seen["created"]
+    assert all(smelt["status"] == "pending" and smelt["submitted_at"] for smelt in seen["smelts"])
+    assert [smelt["user_prompt_id"] for smelt in seen["smelts"]] == [None, seen["prompt"]]
 
 
 def test_web_readme_examples_run_over_a_gateway(fresh_stack: Stack, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from smelt.local.state import StackState
 
 
 class LocalCluster:
-    """One Postgres server for many short-lived stacks; a stack starts in a quarter of a second.
+    """One Postgres server for many short-lived stacks; a stack starts in less than half a second.
 
         async with LocalCluster() as cluster:        # once for all tests
             async with cluster.fresh() as stack:     # for each test

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from smelt.contract.vocabulary import DEFAULT_PROMPTS, ERROR_SENTENCES
 from tests.harness.documents import code_for
 from tests.integration.database.db_calls import Caller, Database, claimed, results_for, submitted
 from tests.integration.database.db_server import MIGRATIONS, REPOSITORY
@@ -227,6 +228,32 @@ def test_function_index_has_every_function_once_with_its_file_privileges_and_pro
     index = _section("Functions")
     expected = _functions_section(template_database)
     assert index[index.index("### ") :].strip() == expected
+
+
+def _rows(section: str) -> list[list[str]]:
+    """Return the cells of the only table in a section, without its head."""
+    rows = re.findall(r"^\|.*\|$", section, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def test_parameters_of_create_smelt_are_those_of_the_catalog(template_database: Database) -> None:
+    [(names,)] = template_database.rows("select proargnames from pg_proc where oid = 'public.create_smelt'::regproc")
+    assert {row[0].strip("`") for row in _rows(_section("Creating a smelt"))} == set(names)
+
+
+def test_prompts_and_error_codes_are_those_of_the_contract() -> None:
+    assert [row[0].strip("`") for row in _rows(_section("Prompts"))] == list(DEFAULT_PROMPTS)
+    codes = {row[0].strip("`"): row[1] for row in _rows(_section("Error codes"))}
+    assert codes == ERROR_SENTENCES
+
+
+def test_limits_are_those_of_the_catalog(template_database: Database) -> None:
+    section = " ".join(_section("Limits").split())
+    described = {name: int(value.replace(",", "")) for name, value in re.findall(r"`(\w+)`: ([\d,]+)", section)}
+    [(limits,)] = template_database.rows("select to_jsonb(l) from smelt.limits as l")
+    assert {name: limits[name] for name in described} == described
+    assert set(described) == {name for name in limits if re.fullmatch(r"(anonymous_)?max_(?!keep|fail|web).*", name)}
+    assert f"`{', '.join(limits['audio_extensions'])}`" in section
 
 
 def test_claims_are_numbered_and_each_has_the_sql_test_that_it_names() -> None:
