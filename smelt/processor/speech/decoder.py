@@ -318,29 +318,28 @@ class WindowDecoder:
         self, encoded: EncodedWindows, tokenizers: Sequence[Tokenizer], parts: Sequence[Sequence[TokenSegment]]
     ) -> list[list[tuple[Word, ...] | None]]:
         """Return the words of each segment; None if no words are needed, to report or to split at a pause."""
-        needed = [
-            n
-            for n, (window, segments) in enumerate(zip(encoded.windows, parts, strict=True))
-            if self._options.word_times or _reaches_over_pause(segments, window.pauses)
-        ]
+        needed: dict[int | None, list[int]] = {}
+        for n, (window, segments) in enumerate(zip(encoded.windows, parts, strict=True)):
+            if self._options.word_times or _reaches_over_pause(segments, window.pauses):
+                needed.setdefault(tokenizers[n].language, []).append(n)
         words: list[list[tuple[Word, ...] | None]] = [[None] * len(segments) for segments in parts]
-        if not needed:
-            return words
-        selected = encoded.selected(needed)
-        rows: list[list[dict[str, Any]]] = [
-            [{"seek": 0, "start": s.start_s, "end": s.end_s, "tokens": list(s.tokens)} for s in parts[n]]
-            for n in needed
-        ]
-        self._model.add_word_timestamps(
-            rows,
-            tokenizers[0],
-            selected.output,
-            [int(window.duration_s * _FEATURE_FRAMES_PER_S) for window in selected.windows],
-            *_PUNCTUATION,
-            0.0,
-        )
-        for n, timed in zip(needed, rows, strict=True):
-            words[n] = [_words(row["words"], part) for row, part in zip(timed, parts[n], strict=True)]
+        # An alignment has one start sequence and one rule to split words: those of one language.
+        for indexes in needed.values():
+            selected = encoded.selected(indexes)
+            rows: list[list[dict[str, Any]]] = [
+                [{"seek": 0, "start": s.start_s, "end": s.end_s, "tokens": list(s.tokens)} for s in parts[n]]
+                for n in indexes
+            ]
+            self._model.add_word_timestamps(
+                rows,
+                tokenizers[indexes[0]],
+                selected.output,
+                [int(window.duration_s * _FEATURE_FRAMES_PER_S) for window in selected.windows],
+                *_PUNCTUATION,
+                0.0,
+            )
+            for n, timed in zip(indexes, rows, strict=True):
+                words[n] = [_words(row["words"], part) for row, part in zip(timed, parts[n], strict=True)]
         return words
 
     def _decoded(
@@ -374,7 +373,10 @@ class WindowDecoder:
     def _tokenizer(self, language: str) -> Tokenizer:
         # The model has learned to translate from other languages only.
         task = "transcribe" if language == "en" else self._options.task
-        return Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task=task, language=language)
+        tokenizer = Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task=task, language=language)
+        if task == "translate":
+            tokenizer.language_code = "en"  # Only the division into words depends on it.
+        return tokenizer
 
     @cached_property
     def _vocabulary_prompt(self) -> list[int]:

@@ -23,6 +23,10 @@ def decoded(decoder: WindowDecoder, windows: list[Window]) -> list[DecodedWindow
     return decoder.decode(decoder.encode(windows), ["en"] * len(windows))
 
 
+def words_of(window: DecodedWindow) -> list[str]:
+    return [word.word for segment in window.segments for word in segment.words or ()]
+
+
 def test_batched_window_continues_where_the_model_stopped(real_speech: Path, real_model: Path) -> None:
     model = load_model(ModelOptions(name=str(real_model), compute_type="int8"))
     speech = find_speech(decode_audio(str(real_speech / "ten.flac"))[: 120 * SAMPLE_RATE], max_clip_s=30)
@@ -61,3 +65,19 @@ def test_windows_at_a_time_have_the_text_of_one_at_a_time(real_speech: Path, rea
     )
     assert together == alone
     assert len(together) > 10
+
+
+def test_words_of_a_window_are_those_of_its_language_beside_a_window_of_another_one(
+    real_speech: Path, real_model: Path
+) -> None:
+    model, languages = load_model(ModelOptions(name=str(real_model), compute_type="int8")), ["en", "ja"]
+    decoder = WindowDecoder(model, SpeechOptions(word_times=True), is_complete=True)
+    window = decoder.window(find_speech(decode_audio(str(real_speech / "jfk.flac")), max_clip_s=30))
+    together = decoder.decode(decoder.encode([window, window]), languages)
+    alone = [one for language in languages for one in decoder.decode(decoder.encode([window]), [language])]
+    english, japanese = found = [words_of(one) for one in together]
+    assert found == [words_of(one) for one in alone]
+    assert all(word.startswith(" ") for word in english)
+    # The model writes the language that it is given, here one without spaces.
+    assert len(japanese) > 10
+    assert not any(" " in word for word in japanese)
