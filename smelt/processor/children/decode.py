@@ -122,7 +122,9 @@ def _memory_bytes(file_bytes: int) -> int:
 
 def _limit(request: dict[str, Any], limits: MediaLimits) -> None:
     kind, max_duration_s = request["type"], int(limits.max_duration_s)
-    channels = MAX_SEPARATE_CHANNELS if request.get("is_separate") else 1
+    # A probe writes nothing, and its limit can't be raised for the decoding in the same process.
+    is_one_channel = kind == "decode" and not request["is_separate"]
+    channels = 1 if is_one_channel else MAX_SEPARATE_CHANNELS
     # More than `decode` accepts.
     limit_files(max_bytes=(max_duration_s + 2) * BYTES_PER_SECOND * channels, max_open=_OPEN_FILES)
     decode_s = _DECODE_PROCESSOR_S + max_duration_s

@@ -11,7 +11,7 @@ import smelt.processor.children.decode as child
 import smelt.processor.media.decode as media_decode
 import smelt.processor.media.probe as media_probe
 from smelt.processor.children.inside import Parent
-from smelt.processor.media.values import Decoded, Probe
+from smelt.processor.media.values import BYTES_PER_SECOND, Decoded, Probe
 
 POISON = os.environ["POISON"]
 # One byte for each child that the file was given to.
@@ -112,7 +112,8 @@ def decode(source: Any, sink: BinaryIO, *arguments: Any, **more: Any) -> Decoded
     if not IN_PROBE:
         poison()
         if POISON == "output":
-            sink.seek(10**9)
+            # The limit for one channel.
+            sink.seek((int(os.environ["POISON_DURATION_S"]) + 2) * BYTES_PER_SECOND)
             sink.write(b"x")
             sink.flush()
         if POISON == "samples":

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from smelt.processor.errors import ChildKilled, ChildUnusable, FileError
 from smelt.processor.media.decode import decode_to_pcm
 from smelt.processor.media.probe import probe
 from smelt.processor.media.recording import Recording
-from smelt.processor.media.values import MediaLimits
+from smelt.processor.media.values import BYTES_PER_SECOND, SAMPLE_RATE, MediaLimits
 from tests.harness.leaks import assert_no_leaks
 from tests.harness.processes import assert_ended, started_by_workers
 from tests.harness.waiting import until
@@ -126,6 +127,26 @@ async def test_one_copy_of_a_child_probes_and_decodes_a_file_and_ends(poisoned: 
             copies.append(copy)
         assert started_by_workers() == [child]
         assert len(set(copies)) == 2
+
+
+async def test_child_that_has_probed_a_file_decodes_the_maximum_duration_of_each_channel(
+    poisoned: Poisoned, counter: Path, tmp_path: Path
+) -> None:
+    source, channels = tmp_path / "call.wav", 2
+    limits = replace(LIMITS, max_duration_s=10.0)
+    samples = random.Random(0).randbytes(round(limits.max_duration_s * BYTES_PER_SECOND) * channels)
+    source.write_bytes(bombs.wav(samples, SAMPLE_RATE, channels))
+    pids: list[int] = []
+    async with closing(poisoned("none")) as decoders:
+        decoding = decoders.open(source, limits)
+        probed = await decoding.probe()
+        probing_pid = pid_of(decoding)
+        recording = await decoding.decode(
+            tmp_path / "pcm", probed, lambda _: pids.append(pid_of(decoding)), is_separate=True
+        )
+    assert (recording.channels, recording.duration_s) == ((1, 2), limits.max_duration_s)
+    assert set(pids) == {probing_pid}
+    assert count(counter) == 1
 
 
 async def test_file_that_is_rejected_keeps_its_child(poisoned: Poisoned, tmp_path: Path) -> None:
