@@ -1,6 +1,10 @@
 """An HTTP connection of uvicorn, with bounded waits for the head of a request and for a caller that does not read."""
 
 import asyncio
+import fcntl
+import sys
+import termios
+from contextlib import suppress
 from typing import Any, Final
 
 import h11
@@ -40,12 +44,10 @@ class HttpConnection(H11Protocol):
     def pause_writing(self) -> None:
         """Wait until the caller reads."""
         super().pause_writing()
-        self._stop_read_timer()
-        # Not `close`, which waits until everything is sent.
-        self._read_timer = self.loop.call_later(READ_TIMEOUT_S, self.transport.abort)
+        self._start_read_timer()
 
     def resume_writing(self) -> None:
-        """Go on: the caller has read."""
+        """Go on: the caller has read enough for more."""
         self._stop_read_timer()
         super().resume_writing()
 
@@ -90,6 +92,27 @@ class HttpConnection(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _start_read_timer(self) -> None:
+        self._stop_read_timer()
+        self._read_timer = self.loop.call_later(READ_TIMEOUT_S, self._check_read, self._unread_bytes())
+
+    def _check_read(self, unread_before: int) -> None:
+        """End the connection if its caller has read nothing since the timer started."""
+        if self._unread_bytes() < unread_before:
+            self._start_read_timer()
+        else:
+            # Not `close`, which waits until everything is sent.
+            self.transport.abort()
+
+    def _unread_bytes(self) -> int:
+        """Return how many bytes of responses have not arrived at the caller."""
+        in_kernel = b""
+        # The kernel takes more from the transport only once much of its own buffer is free: up to some megabytes, which
+        # a slow caller does not read within the timeout. Some systems do not report how full it is.
+        with suppress(OSError):
+            in_kernel = fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
 
     def _stop_read_timer(self) -> None:
         if self._read_timer is not None:

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from smelt.gateway.errors import BUSY_RETRY_AFTER_S, Problem
 
+FORM_PATHS: Final = frozenset({"/api/smelts", "/v1/audio/transcriptions", "/v1/audio/translations"})
+"""The paths that take forms with files, and check their callers before they read a body."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 """The largest body without files; a text of 50,000 characters fits."""
 BODY_IDLE_TIMEOUT_S: Final = 30.0
@@ -24,10 +26,16 @@ MIN_UPLOAD_BYTES_PER_S: Final = 16 * 1024
 """The longest time for a body with files, and its lowest speed after the first minute."""
 
 
+def media_type(headers: Headers) -> str:
+    """Return the media type of a body, without its parameters."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 class BodyLimits:
     """Middleware that bounds the size of a body, and the time in which it arrives.
 
-    A body with files may be larger and take longer; the size of its other parts is bounded where it is parsed.
+    A form with files may be larger and take longer; the size of its other parts is bounded where it is parsed. Other
+    routes read a body of any media type into memory, before they check its caller.
     """
 
     def __init__(self, app: ASGIApp, max_upload_bytes: int) -> None:
@@ -40,7 +48,7 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        has_files = headers.get("content-type", "").startswith("multipart/form-data")
+        has_files = scope["path"] in FORM_PATHS and media_type(headers) == "multipart/form-data"
         max_bytes = self._max_upload_bytes if has_files else MAX_BODY_BYTES
         announced = headers.get("content-length", "0")
         began_at = time.monotonic()

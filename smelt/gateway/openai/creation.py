@@ -20,6 +20,7 @@ from smelt.contract.state import Created
 from smelt.contract.vocabulary import MAX_VOCABULARY, Status
 from smelt.errors import PermanentError
 from smelt.gateway.callers import SERVICE, Caller
+from smelt.gateway.limits import media_type
 from smelt.gateway.openai.errors import OpenAIProblem
 from smelt.gateway.openai.parameters import Parameters
 from smelt.gateway.states import read_snapshot
@@ -58,7 +59,7 @@ async def create_smelt(request: Request, caller: Caller, parse_fields: Parse) ->
     Raises:
         OpenAIProblem: The form is invalid, or a worker that has the model does not exist.
     """
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if media_type(request.headers) != "multipart/form-data":
         raise OpenAIProblem(400, "unsupported_media_type", "The body must be a form (multipart/form-data).")
     # A rejected token must not fill the disk.
     await caller.check()

@@ -15,7 +15,7 @@ from smelt.gateway.callers import Caller, CurrentCaller, SignedInCaller, SmeltRe
 from smelt.gateway.clients import SharedClients
 from smelt.gateway.drain import Drain
 from smelt.gateway.errors import Problem, documented
-from smelt.gateway.limits import StreamPlaces, UploadPlaces
+from smelt.gateway.limits import StreamPlaces, UploadPlaces, media_type
 from smelt.gateway.paging import Before, Limit, cursor_after
 from smelt.gateway.states import NOT_MODIFIED, SmeltState, SmeltTag, read_snapshot, state_of
 from smelt.gateway.uploads import NewSmelt, NewSmeltForm, create_from_form, create_from_json
@@ -98,7 +98,7 @@ async def create_smelt(
     A repeated request with the same `Idempotency-Key` returns the same smelt, and goes on with an interrupted upload.
     """
     with streams.taken(caller.counted_as) if wait else nullcontext():
-        match request.headers.get("content-type", "").partition(";")[0].strip().lower():
+        match media_type(request.headers):
             case "application/json":
                 created = await create_from_json(request, caller, idempotency_key)
             case "multipart/form-data":

@@ -1,6 +1,7 @@
 """Everything a caller sends is bounded, and slow callers shut out nobody."""
 
 import asyncio
+import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,9 +13,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import uvicorn
+from starlette.responses import Response
+from uvicorn.server import ServerState
 
 from smelt.gateway import connection, limits
 from smelt.gateway.callers import Caller, Callers
+from smelt.gateway.connection import HttpConnection
 from smelt.gateway.limits import MAX_BODY_BYTES
 from tests.harness.gateways import RunningGateway, http_client, options_for, running_gateway
 from tests.harness.stacks import Stack, User, sign_up
@@ -58,6 +63,33 @@ async def test_bodies_without_files_are_bounded_with_and_without_an_announced_si
         for body in (b" " * (MAX_BODY_BYTES + 1), parts(MAX_BODY_BYTES)):
             response = await owner.post(path, content=body, headers=headers)
             assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
+async def test_multipart_bodies_are_bounded_as_others_on_routes_without_forms(visitor: httpx.AsyncClient) -> None:
+    # Of these routes, FastAPI reads the whole body before it checks the caller and the media type.
+    paths = (await visitor.get("/openapi.json")).json()["paths"]
+    bodies = {
+        path: routes["post"]["requestBody"]["content"]
+        for path, routes in paths.items()
+        if "post" in routes and "requestBody" in routes["post"]
+    }
+    forms = {path for path, content in bodies.items() if "multipart/form-data" in content}
+    assert forms == limits.FORM_PATHS
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    for path in sorted(bodies.keys() - forms):
+        for body in (b" " * (MAX_BODY_BYTES + 1), parts(MAX_BODY_BYTES)):
+            response = await visitor.post(path.format(smelt_id=uuid4()), content=body, headers=headers)
+            assert (path, response.status_code, response.json()["code"]) == (path, 413, "body_too_large")
+
+
+async def test_the_media_type_of_a_form_is_case_insensitive(owner: httpx.AsyncClient) -> None:
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + WAV
+    body = form + b" " * MAX_BODY_BYTES + b"\r\n--b--\r\n"
+    for media_type in ("Multipart/Form-Data; boundary=b", "multipart/form-data ;boundary=b"):
+        response = await owner.post("/api/smelts", content=body, headers={"Content-Type": media_type})
+        assert response.status_code == 201
+        response = await owner.post("/v1/audio/transcriptions", content=body, headers={"Content-Type": media_type})
+        assert response.json()["error"]["code"] != "unsupported_media_type"
 
 
 async def test_bodies_with_files_are_bounded(shared_stack: Stack, user: User) -> None:
@@ -143,6 +175,46 @@ async def test_a_caller_that_reads_nothing_loses_its_connection(
         writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n" * 1000)
         await until(lambda: connections - others)
         await until(lambda: not connections - others)
+
+
+async def test_a_caller_that_reads_slowly_keeps_its_connection_until_it_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, skipped_s = asyncio.get_running_loop(), 0.0
+    monkeypatch.setattr(loop, "time", lambda: time.monotonic() + skipped_s)
+
+    async def skip_timeout() -> None:
+        nonlocal skipped_s
+        skipped_s += connection.READ_TIMEOUT_S
+        for _ in range(3):
+            await asyncio.sleep(0)  # The timers that are due run, and what they schedule.
+
+    # Larger than all buffers between the two.
+    config = uvicorn.Config(Response(b" " * 32_000_000), http=HttpConnection, lifespan="off", log_config=None)
+    config.load()
+    state = ServerState()
+    accepted = HttpConnection(config=config, server_state=state, app_state={})
+    server = await loop.create_server(lambda: accepted, "127.0.0.1", 0)
+    with socket.socket() as caller:
+        # Most of the response is not in the buffer of this side.
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+        caller.setblocking(False)
+        await loop.sock_connect(caller, server.sockets[0].getsockname())
+        await loop.sock_sendall(caller, b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        await until(lambda: state.connections and accepted.flow.write_paused)
+        for _ in range(10):
+            read_bytes = 0
+            while read_bytes < 300_000:
+                received = len(await loop.sock_recv(caller, 65_536))
+                assert received > 0
+                read_bytes += received
+            await skip_timeout()
+            assert state.connections
+        for _ in range(2):  # The first one may still see what was read last.
+            await skip_timeout()
+        assert not state.connections
+    server.close()
+    await server.wait_closed()
 
 
 async def test_a_body_that_does_not_arrive_is_408(
