@@ -23,14 +23,25 @@ export class SupabaseAccount {
    * @returns {Promise<any[]>}
    */
   async rows(table, { columns = '*', filters = [], order, ascending = false, limit = Infinity }, options) {
+    /** @type {any[]} */
     const all = []
-    for (let from = 0; from < limit; from += PAGE) {
+    while (all.length < limit) {
+      // Paginated by key, not by offset, so that concurrent inserts and deletes do not skip or repeat rows.
       let request = this.supabase.from(table).select(columns)
       for (const [column, operator, value] of filters) request = request.filter(column, operator, value)
+      const last = all.at(-1)
+      if (last && !order) request = request.gt('id', last.id)
+      if (last && order) {
+        const value = JSON.stringify(last[order])
+        const after = `${order}.${ascending ? 'gt' : 'lt'}.${value}`
+        request = request.or(`${after},and(${order}.eq.${value},id.gt.${last.id})`)
+      }
       if (order) request = request.order(order, { ascending })
-      const { data } = await responseTo(request.order('id').range(from, Math.min(from + PAGE, limit) - 1), options)
+      const count = Math.min(limit - all.length, PAGE)
+      const { data } = await responseTo(request.order('id').limit(count), options)
+      // A project may limit responses to fewer rows than requested; only an empty page is the last one.
+      if (!data.length) break
       all.push(...data)
-      if (data.length < PAGE) break
     }
     return all
   }
