@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
+from smelt.backend.retries import transient_retries
 from smelt.backend.rpc import Cursor, Rpc, RpcResponse, parse
 from smelt.contract.batches import Batch
 from smelt.contract.events import Model
@@ -257,8 +258,15 @@ class ClientRpc:
         return parse(Batch, row)
 
     async def delete_smelt(self, smelt_id: UUID | str) -> None:
-        """Delete a smelt with its files, transcripts and results."""
-        await self.rpc.call("delete_smelt", smelt_id=smelt_id)
+        """Delete a smelt with its files, transcripts and results; raise `NotFound` if there is none."""
+        async for attempt in transient_retries():
+            with attempt:
+                try:
+                    await self.rpc.call_once("delete_smelt", smelt_id=smelt_id)
+                except NotFound:
+                    # An earlier attempt may have deleted it, and only its response was lost.
+                    if attempt.retry_state.attempt_number == 1:
+                        raise
 
 
 def requested_options(options: SmeltOptions | None) -> dict[str, Any]:

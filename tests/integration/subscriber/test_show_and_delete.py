@@ -1,6 +1,7 @@
 """`smelt show` prints the state of an unfinished smelt, and `smelt delete` asks for confirmation."""
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -11,13 +12,25 @@ from uuid import UUID
 
 import pytest
 
+from smelt.backend.retries import without_waiting
 from smelt.errors import NotFound
-from smelt.subscriber.client import Client
+from smelt.subscriber.client import Client, connect
+from tests.harness.proxies import PIECE_BYTES, FaultyProxy, Kind
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stacks import Stack, User
 
 ROOT = Path(__file__).parents[3]
 FORMATS = ["md", "txt", "srt", "vtt", "json"]
+
+
+class LosingProxy(FaultyProxy):
+    """Loses the response to the first request: it resets the connection once the response has begun."""
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kind: Kind) -> None:
+        if self.accepted["rest"] == 1:
+            await reader.read(PIECE_BYTES)
+        else:
+            await super()._pass(reader, writer, kind)
 
 
 @pytest.fixture
@@ -95,6 +108,22 @@ async def test_delete_needs_no_confirmation_in_a_pipe(client: Client, env: dict[
         await client.get(created.id)
     code, out, _ = await smelt(env, "delete", str(created.id), "--json")
     assert (code, json.loads(out)["code"]) == (2, "not_found")
+
+
+async def test_delete_whose_response_is_lost_succeeds_and_is_rejected_when_repeated(
+    client: Client, shared_stack: Stack, user: User
+) -> None:
+    created = await client.create(text="Ship it on Monday.")
+    proxy = LosingProxy(shared_stack.api_url)
+    async with contextlib.AsyncExitStack() as ending:
+        ending.push_async_callback(proxy.close)
+        await proxy.start()
+        app = await ending.enter_async_context(connect(proxy.url, shared_stack.anon_key, user.access_token))
+        with without_waiting():
+            await app.delete(created.id)
+        assert proxy.requests["/rest/v1/rpc/delete_smelt"] == 2
+        with pytest.raises(NotFound):
+            await app.delete(created.id)
 
 
 async def delete_on_a_terminal(env: dict[str, str], smelt_id: UUID, reply: bytes, *options: str) -> int | None:
