@@ -8,6 +8,7 @@ with smelt.blocking.connect(url, key) as client:
 
 import asyncio
 import inspect
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
@@ -44,6 +45,8 @@ class Client:
     def __init__(self, thread: EventLoopThread, client: AsyncClient) -> None:
         self._thread = thread
         self._client = client
+        self._pullers: set[_Puller[Any]] = set()
+        self._closing = threading.RLock()  # Reentrant: a signal handler may interrupt `close` and call it.
 
     def __enter__(self) -> Self:
         return self
@@ -54,13 +57,17 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """End all watches and close all connections; a second call does nothing."""
-        if self._thread.closed:
-            return
-        try:
-            self._thread.run(self._client.aclose)
-        finally:
-            self._thread.close()
+        """End all watches and close all connections; a second call does nothing.
+
+        A callback may close the client as well: running callbacks are not awaited.
+        """
+        with self._closing:
+            if self._thread.closed:
+                return
+            try:
+                self._thread.run(self._client.aclose)
+            finally:
+                self._thread.close()
 
     def create(
         self,
@@ -95,7 +102,7 @@ class Client:
             metadata=metadata,
             user_id=user_id,
             submit=submit,
-            on_upload=_in_thread(on_upload),
+            on_upload=_in_thread(self._thread, on_upload),
         )
 
     def submit(self, smelt_id: UUID | str) -> Snapshot:
@@ -174,13 +181,13 @@ class Client:
         subscription = self._thread.run(
             self._client.subscribe,
             smelt_id,
-            on_progress=_in_thread(on_progress),
-            on_segments=_in_thread(on_segments),
-            on_completed=_in_thread(on_completed),
-            on_failed=_in_thread(on_failed),
-            on_error=_in_thread(on_error),
-            on_connected=_in_thread(on_connected),
-            on_disconnected=_in_thread(on_disconnected),
+            on_progress=_in_thread(self._thread, on_progress),
+            on_segments=_in_thread(self._thread, on_segments),
+            on_completed=_in_thread(self._thread, on_completed),
+            on_failed=_in_thread(self._thread, on_failed),
+            on_error=_in_thread(self._thread, on_error),
+            on_connected=_in_thread(self._thread, on_connected),
+            on_disconnected=_in_thread(self._thread, on_disconnected),
         )
         return Subscription(self._thread, subscription)
 
@@ -209,11 +216,17 @@ class Client:
 
     def _pull(self, updates: AsyncGenerator[T, None]) -> Iterator[T]:
         puller = _Puller(updates)
+        # The garbage collector may end an unfinished watch in any thread, also in the loop's. Without this reference it
+        # would also end the generators of the loop, all at the same time.
+        self._pullers.add(puller)
         try:
             while (update := self._thread.run(puller.next)) is not None:
                 yield update
         finally:
-            if not self._thread.closed:
+            self._pullers.discard(puller)
+            if self._thread.is_current:
+                self._thread.start(puller.end)
+            elif not self._thread.closed:
                 self._thread.run(puller.end)
 
 
@@ -291,7 +304,7 @@ class Feed:
 
     def on_invalidate(self, hook: OnInvalidate) -> None:
         """Add a function that is called in another thread with the cache keys to invalidate."""
-        self._feed.on_invalidate(lambda keys: asyncio.to_thread(hook, keys))
+        self._feed.on_invalidate(lambda keys: self._thread.call_in_thread(hook, keys))
 
     def report(self) -> tuple[FamilyReport, ...]:
         """Return the freshness of each family of cache keys."""
@@ -336,9 +349,9 @@ def connect(url: str, key: str, access_token: str | TokenCallable | None = None,
 
     A plain function as `access_token` is called in another thread.
     """
-    if callable(access_token) and not inspect.iscoroutinefunction(access_token):
-        access_token = _called_in_thread(access_token)
     thread = EventLoopThread()
+    if callable(access_token) and not inspect.iscoroutinefunction(access_token):
+        access_token = _token_in_thread(thread, access_token)
 
     async def open_client() -> AsyncClient:
         return connect_async(url, key, access_token, polling=polling)
@@ -346,17 +359,17 @@ def connect(url: str, key: str, access_token: str | TokenCallable | None = None,
     return Client(thread, thread.run(open_client))
 
 
-def _called_in_thread(ask: TokenCallable) -> TokenCallable:
+def _token_in_thread(thread: EventLoopThread, ask: TokenCallable) -> TokenCallable:
     async def fresh() -> str:
-        result = await asyncio.to_thread(ask)
+        result = await thread.call_in_thread(ask)
         return await result if isinstance(result, Awaitable) else result
 
     return fresh
 
 
-def _in_thread(callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:
+def _in_thread(thread: EventLoopThread, callback: Callable[P, None] | None) -> Callable[P, Awaitable[None]] | None:
     # The event loop is not blocked meanwhile, so that the callback may use the client itself.
-    return None if callback is None else partial(asyncio.to_thread, callback)
+    return None if callback is None else partial(thread.call_in_thread, callback)
 
 
 class _Puller(Generic[T]):

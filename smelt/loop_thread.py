@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,6 +23,9 @@ class EventLoopThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="smelt", daemon=True)
         self._thread.start()
+        # Not the loop's executor: a function may wait for work of the loop that needs a thread of that one. The number
+        # of threads has no limit, since functions may wait for each other.
+        self._functions = ThreadPoolExecutor(sys.maxsize, thread_name_prefix="smelt-function")
         self._pid = os.getpid()
         self._is_ending = self._has_ended = False
         self._running: set[Future[Any]] = set()
@@ -29,6 +34,11 @@ class EventLoopThread:
     def closed(self) -> bool:
         """True once the loop has ended."""
         return not self._thread.is_alive()
+
+    @property
+    def is_current(self) -> bool:
+        """True in the thread of the loop, in which `run` would wait forever."""
+        return threading.current_thread() is self._thread
 
     def run(self, work: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call an async function in the loop and return its result; interrupting the call cancels the function."""
@@ -52,6 +62,15 @@ class EventLoopThread:
             return function()
 
         return self.run(call)
+
+    def start(self, work: Callable[P, Coroutine[Any, Any, object]], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call an async function in the loop without waiting for it; may be called from any thread."""
+        self._call_soon(self._begin, partial(work, *args, **kwargs), Future())
+
+    async def call_in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a plain function in another thread and return its result; it may call `run` and `close`."""
+        call = partial(copy_context().run, partial(function, *args, **kwargs))
+        return await self._loop.run_in_executor(self._functions, call)
 
     def close(self) -> None:
         """End the loop and its thread; a call of another thread that has not returned raises `PermanentError`."""
@@ -102,6 +121,8 @@ class EventLoopThread:
         await asyncio.gather(*others, return_exceptions=True)
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()
+        # Not awaited: one of these functions may have called `close`.
+        self._functions.shutdown(wait=False, cancel_futures=True)
 
 
 def _closed() -> PermanentError:

@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from itertools import count
 from types import FrameType
 from typing import Any
@@ -118,3 +119,25 @@ def test_close_ends_the_call_of_another_thread() -> None:
             waiting.result(10)
     with pytest.raises(PermanentError, match="the client is closed"):
         thread.run(wait_forever)
+
+
+def test_function_in_another_thread_may_close_the_loop() -> None:
+    thread = EventLoopThread()
+    closing: Future[str] = Future()
+
+    def close() -> None:
+        thread.close()
+        closing.set_result(threading.current_thread().name)
+
+    with pytest.raises(PermanentError, match="the client is closed"):
+        thread.run(thread.call_in_thread, close)
+    assert closing.result(10) != "smelt"
+    assert thread.closed
+
+
+def test_function_in_another_thread_runs_in_the_context_of_the_call() -> None:
+    thread = EventLoopThread()
+    name: ContextVar[str] = ContextVar("name")
+    name.set("of the call")
+    assert thread.run(thread.call_in_thread, name.get) == "of the call"
+    thread.close()

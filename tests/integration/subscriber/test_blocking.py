@@ -19,7 +19,7 @@ import pytest
 import smelt
 from smelt import blocking
 from smelt.backend.project import Project
-from tests.harness.processes import started
+from tests.harness.processes import run, started
 from tests.harness.scripted_worker import ScriptedWorker
 from tests.harness.stacks import Stack, User
 
@@ -39,6 +39,37 @@ FOLLOWINGS = {
     "batch": "list(client.watch_batch(client.create_batch().id))",
     "feed": "with client.feed() as feed: list(feed)",
     "notifications": "with client.notifications() as notifications: next(notifications)",
+}
+CLOSER = """
+import sys, threading
+from smelt import blocking
+def close(_):
+    client.close()
+    print("closed", flush=True)
+    closed.set()
+closed = threading.Event()
+client = blocking.connect(*sys.argv[1:4])
+subscription = client.subscribe(sys.argv[4], on_progress=close)
+{waiting}
+"""
+COLLECTOR = """
+import gc, sys
+from smelt import blocking
+gc.disable()
+with blocking.connect(*sys.argv[1:4]) as client:
+    cycle = [client.watch(sys.argv[4])]
+    cycle.append(cycle)
+    next(cycle[0])
+    del cycle
+    client._thread.ask(gc.collect)
+    while client.diagnostics().watches:
+        pass
+print("closed")
+"""
+CLOSERS = {
+    "a callback": CLOSER.format(waiting="closed.wait()"),
+    "a callback and the main thread": CLOSER.format(waiting="subscription.wait_closed(); client.close()"),
+    "the garbage collector": COLLECTOR,
 }
 
 
@@ -142,6 +173,38 @@ def test_blocking_callbacks_run_in_order_and_may_use_the_client(app: blocking.Cl
     subscription.wait_closed()
     assert subscription.closed
     assert calls == ["pending", "cancelled", "raised by a callback"]
+
+
+@pytest.mark.parametrize("closer", CLOSERS)
+def test_blocking_close_in_another_thread_returns_and_the_process_ends(
+    closer: str, shared_stack: Stack, user: User, app: blocking.Client
+) -> None:
+    """A callback closes the client, or the garbage collector a watch, in the thread of the loop."""
+    created = app.create(text="Ship it on Monday.")
+    arguments = (shared_stack.api_url, shared_stack.anon_key, user.access_token, str(created.id))
+    done = run([sys.executable, "-W", "error", "-c", CLOSERS[closer], *arguments], timeout_s=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
+
+
+def test_blocking_callbacks_of_many_subscriptions_run_at_the_same_time_and_may_use_the_client(
+    app: blocking.Client,
+) -> None:
+    """They are more than the threads of the loop's executor, which opens files."""
+    count = min(32, (os.cpu_count() or 1) + 4) + 1
+    meeting = threading.Barrier(count)
+    created: list[UUID] = []
+
+    def create(_: smelt.Failed) -> None:
+        meeting.wait(30)
+        created.append(app.create(files=[GREETING], submit=False).id)
+
+    texts = [app.create(text=f"Text {number}") for number in range(count)]
+    subscriptions = [app.subscribe(one.id, on_failed=create) for one in texts]
+    for one in texts:
+        app.cancel(one.id)
+    for subscription in subscriptions:
+        subscription.wait_closed()
+    assert len(created) == count
 
 
 def test_blocking_token_function_runs_outside_the_loop_thread(shared_stack: Stack, user: User) -> None:
