@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from smelt.cli.connection import connect
-from smelt.cli.output import ERR, OUT, Exit, print_json, run, visible
+from smelt.cli.output import ERR, OUT, Exit, ask, print_json, run, visible
 
 
 def delete(
@@ -27,7 +27,8 @@ async def _delete(smelt_id: UUID, yes: bool, as_json: bool) -> Exit:
         if not yes and sys.stdin.isatty():
             snapshot = await client.get(smelt_id)
             names = visible(", ".join(file.filename for file in snapshot.files))
-            if not typer.confirm(f"Delete smelt {smelt_id} ({names}; {snapshot.status})?", err=True):
+            question = f"Delete smelt {smelt_id} ({names}; {snapshot.status})?"
+            if not ask(lambda: typer.confirm(question, err=True)):
                 ERR.print("Nothing was deleted.")
                 return Exit.FAILED
         await client.delete(smelt_id)

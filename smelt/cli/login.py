@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from smelt.cli.output import ERR, OUT, Exit, print_json, run
-from smelt.errors import SettingsError, SmeltError
+from smelt.cli.output import ERR, OUT, Exit, ask, print_json, run
+from smelt.errors import PermanentError, SettingsError, SmeltError
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
@@ -33,11 +33,15 @@ def logout(as_json: JsonOption = False) -> None:
 
 async def _login(email: str | None, *, anonymous: bool, sign_up: bool, as_json: bool) -> Exit:
     from smelt.backend.signing_in import SignIn
-    from smelt.cli.login_file import LoginFile
+    from smelt.cli.login_file import LoginFile, can_store_logins
     from smelt.settings import ProjectSettings
 
     settings = ProjectSettings.read()
     url = settings.require_url()
+    if not can_store_logins():
+        raise PermanentError(
+            "a stored login needs Linux or macOS; set SMELT_ACCESS_TOKEN instead, which works everywhere"
+        )
     auth = SignIn(url, settings.require_client_key())
     if anonymous:
         if email is not None or sign_up:
@@ -81,7 +85,7 @@ async def _logout(as_json: bool) -> Exit:
 
 def _ask(label: str, *, hidden: bool = False) -> str:
     if sys.stdin.isatty():
-        return str(typer.prompt(label, hide_input=hidden, err=True))
+        return str(ask(lambda: typer.prompt(label, hide_input=hidden, err=True)))
     line = sys.stdin.readline().rstrip("\r\n")
     if not line:
         raise SettingsError(f"{label} is missing: pass it as a line on stdin")

@@ -1,13 +1,13 @@
 """The sessions of `smelt login`: one private file per project."""
 
 import asyncio
-import fcntl
 import os
 import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib.util import find_spec
 from typing import Final
 from urllib.parse import quote
 
@@ -21,6 +21,11 @@ REFRESH_BEFORE_S: Final = 90.0
 LOCK_POLL_S: Final = 0.05
 
 
+def can_store_logins() -> bool:
+    """Return False on Windows, which has neither the locks nor the file modes that a stored login needs."""
+    return find_spec("fcntl") is not None
+
+
 class LoginFile:
     """The session of one project, readable by its owner alone."""
 
@@ -29,6 +34,8 @@ class LoginFile:
 
     def read(self) -> SignInSession | None:
         """Return the session, or None; raise `PermanentError` if the file is damaged or not private to this user."""
+        if not can_store_logins():
+            return None
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -68,6 +75,8 @@ class LoginFile:
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Lock the session against a refresh by another process: a refresh token can be used only once."""
+        import fcntl  # Not at the top: Windows lacks it.
+
         descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             while True:

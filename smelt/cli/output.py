@@ -9,7 +9,7 @@ import json
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from enum import IntEnum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -17,6 +17,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 from smelt.errors import PermanentError, RequestRejected, SmeltError, SmeltFailed, Unavailable
+
+T = TypeVar("T")
 
 
 class Exit(IntEnum):
@@ -102,6 +104,18 @@ def print_error(error: SmeltError) -> None:
     ERR.print(Text.assemble(("smelt:", "bold red"), f" {error}"), soft_wrap=True)
 
 
+def ask(prompt: Callable[[], T]) -> T:
+    """Call a function that prompts on the terminal; raise `typer.Abort` at Ctrl-C or Ctrl-D."""
+    previous = signal.getsignal(signal.SIGINT)
+    try:
+        # The handler of `run` cancels the command, which would have an effect only after the reply.
+        if callable(previous):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return prompt()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 def run_in_thread(command: Callable[..., Exit], *arguments: object) -> NoReturn:
     """Run a command that awaits nothing, as `run` does."""
     run(asyncio.to_thread(command, *arguments))
@@ -132,6 +146,9 @@ def run_to_exit_code(command: Coroutine[Any, Any, Exit], runner: asyncio.Runner,
 
         remedy = f"install all that the commands need with: {install_command('gateway,local,processor')}"
         return _report_error(PermanentError(f"{exc.name} is not installed; {remedy}"), as_json=as_json)
+    except typer.Abort:
+        ERR.print()  # The cursor is still behind the prompt.
+        return Exit.INTERRUPTED
     except (KeyboardInterrupt, asyncio.CancelledError):
         return Exit.INTERRUPTED
     finally:

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,11 @@ def mark(event, args):
         open(os.environ["MARK"], "w").close()
 sys.addaudithook(mark)
 """
+PROMPTS = {
+    "E-mail": ["login"],
+    "Password": ["login", "--email", "a@example.com"],
+    "Delete smelt": ["delete", "SMELT_ID"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +114,42 @@ def test_sigint_is_ignored_by_a_worker_in_the_background_of_a_script(fresh_stack
         assert process.wait(60) == 0, log.read_text()
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("key", ["Ctrl-C", "Ctrl-D"])
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_ctrl_c_and_ctrl_d_at_a_prompt_exit_with_130(
+    prompt: str, key: str, options: list[str], env: dict[str, str], tmp_path: Path
+) -> None:
+    arguments = [*with_smelt_id(PROMPTS[prompt], env), *options]
+    err = tmp_path / "err"
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "smelt", *arguments]
+    try:
+        with (
+            err.open("wb") as stderr,
+            started(command, env=environment(env), stdin=end, stdout=subprocess.PIPE, stderr=stderr) as process,
+        ):
+            wait_until(lambda: prompt in err.read_text(), prompt, 60)
+            if prompt == "Password":  # Input before this is discarded.
+                wait_until(lambda: not termios.tcgetattr(terminal)[3] & termios.ECHO, "a terminal without echo")
+            if key == "Ctrl-C":
+                process.send_signal(signal.SIGINT)
+            else:
+                os.write(terminal, b"\x04")
+            printed, _ = process.communicate(timeout=60)
+    finally:
+        os.close(end)
+        os.close(terminal)
+    assert process.returncode == 130, err.read_text()
+    assert printed.strip() == b""
+    assert "Traceback" not in err.read_text()
+
+
 def interrupted(
-    arguments: list[str | Path], moment: float | str, env: dict[str, str], folder: Path
+    arguments: Sequence[str | Path], moment: float | str, env: dict[str, str], folder: Path
 ) -> tuple[int, str, str]:
     """Run a command, press Ctrl-C at the given moment; return exit code, stdout and stderr."""
-    if "SMELT_ID" in arguments:
-        created = smelt("submit", "--text", "Ship it on Monday.", "--json", env=env)
-        arguments = [arguments[0], json.loads(created.stdout.splitlines()[0])["id"]]
-        Path(env["MARK"]).unlink()
+    arguments = with_smelt_id(arguments, env)
     out, err = folder / "out", folder / "err"
     command = [sys.executable, "-m", "smelt", *arguments]
     with out.open("wb") as stdout, err.open("wb") as stderr:
@@ -130,6 +165,16 @@ def interrupted(
                 os.killpg(process.pid, signal.SIGINT)
             code = process.wait(60)
     return code, out.read_text(), err.read_text()
+
+
+def with_smelt_id(arguments: Sequence[str | Path], env: dict[str, str]) -> list[str | Path]:
+    """Return the arguments with the id of a new smelt for `SMELT_ID`."""
+    if "SMELT_ID" not in arguments:
+        return list(arguments)
+    created = smelt("submit", "--text", "Ship it on Monday.", "--json", env=env)
+    Path(env["MARK"]).unlink()
+    smelt_id = json.loads(created.stdout.splitlines()[0])["id"]
+    return [smelt_id if argument == "SMELT_ID" else argument for argument in arguments]
 
 
 def let_run(process: "subprocess.Popen[bytes]", seconds: float) -> None:

@@ -1,16 +1,22 @@
 """The session of a login is stored in a private file, and refreshed by one process at a time."""
 
 import asyncio
+import json
 import stat
+import sys
 import time
 from pathlib import Path
 from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
 from smelt.backend.session import SignInSession
+from smelt.cli import app
+from smelt.cli.connection import user_token
 from smelt.cli.login_file import LoginFile, LoginTokens
 from smelt.errors import PermanentError, Unauthorized, Unavailable
+from smelt.settings import ProjectSettings
 
 URL = "http://127.0.0.1:9"
 
@@ -67,3 +73,21 @@ async def test_login_token_refresh_by_another_process_is_awaited(file: LoginFile
         await asyncio.sleep(0)  # The task has read the old token and waits for the lock.
         file.write(session("two", 600))
     assert await asyncio.wait_for(waiting, 10) == "two"
+
+
+def test_commands_without_file_locks_are_those_of_a_visitor(file: LoginFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has no `fcntl`."""
+    file.write(session("one", 600))
+    monkeypatch.setenv("SUPABASE_URL", URL)
+    monkeypatch.setenv("SUPABASE_ANON_KEY", "key")
+    monkeypatch.delenv("SMELT_ACCESS_TOKEN", raising=False)
+    assert user_token(ProjectSettings.read()) is not None
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, "smelt.cli.login_file")
+    assert user_token(ProjectSettings.read()) is None
+    done = CliRunner().invoke(app, ["login", "--json"], input="a@example.com\nsecret\n")
+    assert done.exit_code == 2
+    message = json.loads(done.stdout)["message"]
+    assert "Linux or macOS" in message
+    assert "SMELT_ACCESS_TOKEN" in message
+    assert json.loads(CliRunner().invoke(app, ["logout", "--json"]).stdout)["was_signed_in"] is True
