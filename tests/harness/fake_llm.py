@@ -64,6 +64,23 @@ def paced_response(pieces: AsyncIterator[str]) -> Response:
     return StreamingResponse(lines(), media_type="text/event-stream")
 
 
+def endless_response(text: str, status: int = 200) -> Response:
+    """Return a response that repeats a part of a stream until the client disconnects."""
+
+    async def lines() -> AsyncIterator[str]:
+        while True:
+            yield text
+            # Sending does not suspend once the client has disconnected.
+            await asyncio.sleep(0)
+
+    return StreamingResponse(lines(), status, media_type="text/event-stream")
+
+
+def chunk_line(delta: dict[str, str]) -> str:
+    """Return a chunk of a stream."""
+    return _line({"delta": delta, "finish_reason": None})
+
+
 def interrupted_response(text: str) -> Response:
     """Return a response whose connection is lost after its first piece."""
 

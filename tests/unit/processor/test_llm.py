@@ -19,12 +19,22 @@ from smelt.processor.errors import SynthesisPermanentError, SynthesisTransientEr
 from smelt.processor.options import WorkerOptions
 from smelt.processor.synthesis.extractor import ExtractiveSynthesizer
 from smelt.processor.synthesis.factory import create_synthesizer
+from smelt.processor.synthesis.llm import endpoint as endpoint_module
 from smelt.processor.synthesis.llm.budget import parts, transcript_bytes, typing_share
 from smelt.processor.synthesis.llm.endpoint import retry_after_s
 from smelt.processor.synthesis.llm.json_data import size_bytes
 from smelt.processor.synthesis.request import NO_SPEECH, SynthesisInput, SynthesisRequest, Synthesizer
 from smelt.processor.synthesis.sentences import sentences_of_text
-from tests.harness.fake_llm import FakeLlm, Responder, error_response, interrupted_response, serving, streamed_response
+from tests.harness.fake_llm import (
+    FakeLlm,
+    Responder,
+    chunk_line,
+    endless_response,
+    error_response,
+    interrupted_response,
+    serving,
+    streamed_response,
+)
 
 # A transient error with a short delay is retried once.
 RETRY_AFTER_ZERO = {"retry-after": "0"}
@@ -232,6 +242,36 @@ async def test_llm_error_maps_to_its_error_code(respond: Any, error: type[Except
             await made.synthesize(source("Tea."), SUMMARY, lambda _: None)
     assert isinstance(raised.value, SynthesisPermanentError | SynthesisTransientError)
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize("repeated", [": ping\n\n", chunk_line({"role": "assistant", "content": ""})])
+async def test_llm_stream_times_out_without_text_although_its_connection_is_alive(
+    monkeypatch: pytest.MonkeyPatch, repeated: str
+) -> None:
+    monkeypatch.setattr(endpoint_module, "_MAX_SILENCE_S", 0.1)
+    async with synthesizer(lambda _: endless_response(repeated)) as (made, _):
+        with pytest.raises(SynthesisTransientError) as raised:
+            await made.synthesize(source("Tea."), SUMMARY, lambda _: None)
+    assert raised.value.code == "connection_lost"
+
+
+async def test_llm_request_times_out_in_an_endless_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_module, "_TIMEOUT_S", 1.0)
+    async with synthesizer(lambda _: endless_response("no", 500)) as (made, _):
+        with pytest.raises(SynthesisTransientError) as raised:
+            await made.synthesize(source("Tea."), SUMMARY, lambda _: None)
+    assert raised.value.code == "connection_lost"
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning_content", "reasoning"])
+async def test_llm_response_is_limited_in_length(field: str) -> None:
+    written: list[str] = []
+    endless = endless_response(chunk_line({field: "tea " * 64}))
+    async with synthesizer(lambda _: endless, llm_context_tokens=2000) as (made, _):
+        with pytest.raises(SynthesisPermanentError, match="does not end") as raised:
+            await made.synthesize(source("Tea."), SUMMARY, lambda _: None, lambda *output: written.append(output[1]))
+    assert raised.value.code == "synthesis_failed"
+    assert max(map(len, written)) <= 16 * 2000
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ from smelt.processor.synthesis.markdown import clock
 _MAX_CORRECTION_S: Final = 30
 _TIME: Final = re.compile(r"(?<![\d:])\d{1,3}:[0-5]\d(?::[0-5]\d)?(?![\d:])")
 # `[12:34]`, `[12:34-12:50]`, `[12:34, 12:50]`; also impossible ones, such as `[12:75]`.
-_BRACKETS: Final = r"\[\d+:\d+[\d:.,;\s\u2010-\u2015-]*\]"
-# With the blanks that go with it: those before it, at the beginning of a line those after it.
-_CITATION: Final = re.compile(rf"^{_BRACKETS}(?P<after>[ \t]*)|(?P<before>[ \t]*){_BRACKETS}", re.MULTILINE)
+# A model writes the text, perhaps one character without end: no part of an expression may overlap with the next one.
+_BRACKETS: Final = r"\[\d+:\d[\d:.,;\s\u2010-\u2015-]*\]"
+# With the blanks that go with it: those before it, at the beginning of a line those after it. A run of blanks is only
+# tried from its first one.
+_CITATION: Final = re.compile(rf"^{_BRACKETS}(?P<after>[ \t]*)|(?P<before>(?<![ \t])[ \t]+)?{_BRACKETS}", re.MULTILINE)
 
 
 class Citations:

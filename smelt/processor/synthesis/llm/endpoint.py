@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 import openai
 
@@ -14,6 +14,14 @@ from smelt.processor.errors import SynthesisPermanentError, SynthesisTransientEr
 from smelt.processor.synthesis.llm.instructions import Message
 
 _TIMEOUT_S: Final = 120.0
+# Comments and empty chunks keep a response alive: of a service with a queue, or of one that hangs.
+_MAX_SILENCE_S: Final = 600.0
+# A response fits into the context of its model. A token of English has about four characters, and the context may be
+# larger than the setting: allow four times the setting, and at most what the largest models write in a response.
+_MAX_CHARACTERS_PER_CONTEXT_TOKEN: Final = 16
+_MAX_CHARACTERS: Final = 500_000
+# Servers send the reasoning of a model, which may take minutes, in a field of either name.
+_TEXT_FIELDS: Final = ("content", "reasoning_content", "reasoning")
 _NO_KEY: Final = "none"
 _RETRY_DELAY_S: Final = 0.5
 _MAX_RETRY_WAIT_S: Final = 10.0
@@ -55,13 +63,14 @@ class Endpoint:
         self._client = openai.AsyncOpenAI(
             base_url=options.base_url, api_key=options.api_key or _NO_KEY, timeout=_TIMEOUT_S, max_retries=0
         )
+        self._max_characters = min(options.context_tokens * _MAX_CHARACTERS_PER_CONTEXT_TOKEN, _MAX_CHARACTERS)
 
     async def stream_completion(self, messages: Sequence[Message]) -> AsyncGenerator[Completion, None]:
         """Yield the response to a conversation piece by piece."""
         finished = False
         try:
             async with await self._open(messages) as stream:
-                async for chunk in stream:
+                async for chunk in _LimitedChunks(stream, self._max_characters):
                     for choice in chunk.choices or ():
                         if choice.finish_reason == "content_filter":
                             raise SynthesisPermanentError(
@@ -90,11 +99,8 @@ class Endpoint:
     async def _open(self, messages: Sequence[Message]) -> "openai.AsyncStream[Any]":
         try:
             return await self._request(messages)
-        except openai.OpenAIError as exc:
-            error = map_openai_error(exc)
-            if isinstance(error, SynthesisPermanentError):
-                raise
-            wait_s = _RETRY_DELAY_S if error.retry_after_s is None else error.retry_after_s
+        except SynthesisTransientError as exc:
+            wait_s = _RETRY_DELAY_S if exc.retry_after_s is None else exc.retry_after_s
             # For a longer delay, the smelt goes back to the queue, and keeps its transcript.
             if wait_s > _MAX_RETRY_WAIT_S:
                 raise
@@ -102,15 +108,61 @@ class Endpoint:
         return await self._request(messages)
 
     async def _request(self, messages: Sequence[Message]) -> "openai.AsyncStream[Any]":
-        return cast(
-            "openai.AsyncStream[Any]",
-            await self._client.chat.completions.create(
-                model=self._options.model,
-                messages=cast("Any", [{"role": m.role, "content": m.content} for m in messages]),
-                # No limits and no temperature: some models reject them.
-                stream=True,
-            ),
-        )
+        try:
+            # The body of an error may be endless as well.
+            async with asyncio.timeout(_TIMEOUT_S):
+                return cast(
+                    "openai.AsyncStream[Any]",
+                    await self._client.chat.completions.create(
+                        model=self._options.model,
+                        messages=cast("Any", [{"role": m.role, "content": m.content} for m in messages]),
+                        # No limits and no temperature: some models reject them.
+                        stream=True,
+                    ),
+                )
+        except openai.OpenAIError as exc:
+            raise map_openai_error(exc) from exc
+        except TimeoutError as exc:
+            raise _no_text(_TIMEOUT_S) from exc
+
+
+class _LimitedChunks:
+    """The chunks of a response, limited in the time without text and in the length of the text with its reasoning."""
+
+    def __init__(self, stream: "openai.AsyncStream[Any]", max_characters: int) -> None:
+        self._stream = stream
+        self._left_characters = max_characters
+        self._deadline_s = _deadline_s()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            async with asyncio.timeout_at(self._deadline_s):
+                chunk = await anext(self._stream)
+        except TimeoutError as exc:
+            raise _no_text(_MAX_SILENCE_S) from exc
+        if length := sum(_length(choice.delta) for choice in chunk.choices or ()):
+            self._left_characters -= length
+            self._deadline_s = _deadline_s()
+        if self._left_characters < 0:
+            raise SynthesisPermanentError("synthesis_failed", "the response does not end")
+        return chunk
+
+
+def _deadline_s() -> float:
+    return asyncio.get_running_loop().time() + _MAX_SILENCE_S
+
+
+def _no_text(timeout_s: float) -> SynthesisTransientError:
+    return SynthesisTransientError("connection_lost", f"no text within {timeout_s:.0f} s")
+
+
+def _length(delta: Any) -> int:
+    # Some servers send the reasoning under both names.
+    texts = [getattr(delta, name, None) for name in _TEXT_FIELDS]
+    return max(len(text) if isinstance(text, str) else 0 for text in texts)
 
 
 def map_openai_error(exc: openai.OpenAIError) -> SynthesisPermanentError | SynthesisTransientError:

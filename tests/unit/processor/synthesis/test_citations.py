@@ -34,10 +34,19 @@ TIMES = {clock(sentence.start_s or 0.0) for sentence in SENTENCES}
         ("[59:59] First.\n- [59:59] Second", "First.\n- Second"),
         ("- [ ] Anna: call Ben at 12:30 [00:12]", "- [ ] Anna: call Ben at 12:30 [00:12]"),
         ("[a link](b) and [1] stay", "[a link](b) and [1] stay"),
+        ("[59:59] \t[00:12] First.", "[00:12] First."),
+        ("[00:12] [00:12]  [59:59] [00:13]\n  [59:59]", "[00:12] [00:12] [00:12]\n"),
     ],
 )
 def test_citation_is_corrected_to_the_start_of_its_sentence_or_removed(text: str, checked: str) -> None:
     assert Citations([0.0, 12.4, 3725.9]).checked(text) == checked
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("text", ["Tea" + " " * 1_000_000 + "is fine.", "[1:" + "1" * 1_000_000])
+def test_citations_of_an_endless_repetition_are_checked_in_linear_time(text: str) -> None:
+    # In quadratic time, a repetition of this length would take hours.
+    assert Citations([0.0]).checked(text) == text
 
 
 def test_citations_of_a_text_without_times_stay() -> None:
