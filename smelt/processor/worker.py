@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 # The end of the drain time: saving checkpoints and releasing smelts, then removing the worker's row.
 _RELEASE_TIMEOUT_S: Final = 3.0
 SHUTDOWN_TIMEOUT_S: Final = _RELEASE_TIMEOUT_S + LEAVE_TIMEOUT_S
+# Also without time to drain: smelts whose claim is abandoned wait until their leases expire.
+_MIN_CLAIM_TIMEOUT_S: Final = 1.0
 _SCHEMA_RETRY_INTERVAL_S: Final = 2.0
 # Between claims while the machine does not start processes for files.
 _MIN_PAUSE_S: Final = 5.0
@@ -69,6 +71,7 @@ class Worker:
         self._is_suspended = False
         self._pause_s = _MIN_PAUSE_S
         self._paused_until_s = 0.0
+        self._claiming: asyncio.Task[int] | None = None
         self._running: dict[asyncio.Task[None], SmeltAttempt] = {}
 
     async def run(self, *, once: bool = False, stop: asyncio.Event) -> None:
@@ -156,13 +159,18 @@ class Worker:
         try:
             await self._wait_until_loaded(failed, stopping, services, once=once)
             while not stopping.done() and not failed.done():
-                claimed_count = await self._claim(services, once=once)
+                claiming = self._claiming = asyncio.create_task(self._claim(stop, services, once=once))
+                waiting: set[asyncio.Future[Any]] = {stopping, claiming, failed}
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if not claiming.done():
+                    return
+                claimed_count = claiming.result()
                 if once and not (claimed_count or self._running or self._claim_loop.expects_expired_leases):
                     return
                 sleeping = asyncio.create_task(
                     self._claim_loop.sleep(has_room=self._free_slots > 0, is_busy=bool(self._running))
                 )
-                waiting: set[asyncio.Future[Any]] = {stopping, sleeping, failed}
+                waiting = {stopping, sleeping, failed}
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 sleeping.cancel()
         finally:
@@ -186,7 +194,7 @@ class Worker:
         finally:
             loading.cancel()
 
-    async def _claim(self, services: WorkerServices, *, once: bool) -> int:
+    async def _claim(self, stop: asyncio.Event, services: WorkerServices, *, once: bool) -> int:
         if services.engine.is_suspended and once:
             raise ModelSuspended("the model does not work on this machine, or the external service accepts nothing")
         if self._free_slots <= 0 or services.engine.is_suspended:
@@ -202,6 +210,8 @@ class Worker:
                 await asyncio.to_thread(services.workspace.require_space)
                 # Renew first: after an outage, this worker could claim a smelt whose own lease has expired.
                 await services.leases.renew()
+                if stop.is_set():
+                    return 0
             claims = await self._claim_loop.claim(self._free_slots, models=services.engine.names)
         except TransientError as exc:
             if once:
@@ -271,19 +281,37 @@ class Worker:
         self._heartbeat.request()
 
     async def _drain(self, failed: "asyncio.Future[None]") -> None:
-        if not self._running:
+        if not self._running and (self._claiming is None or self._claiming.done()):
             return
         self._state = "draining"
         self._heartbeat.request()
         logger.info("draining %s smelts within %.0f s", len(self._running), self._options.drain_s)
         timeout_s = 0.0 if failed.done() else max(0.0, self._options.drain_s - SHUTDOWN_TIMEOUT_S)
-        await asyncio.wait(set(self._running), timeout=timeout_s)
+        until_s = time.monotonic() + timeout_s
+        # First: its response may start attempts.
+        await self._wait_for_claim(max(_MIN_CLAIM_TIMEOUT_S, timeout_s))
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=max(0.0, until_s - time.monotonic()))
+
+    async def _wait_for_claim(self, timeout_s: float) -> None:
+        """Wait for the claim in flight; one without a response is abandoned, and its leases expire without a risk."""
+        if self._claiming is None:
+            return
+        done, _ = await asyncio.wait({self._claiming}, timeout=timeout_s)
+        if not done:
+            logger.warning("claiming smelts got no response: those claimed are due again when their leases expire")
+        for claiming in done:
+            claiming.result()
 
     async def _release_running(self) -> None:
+        ending: set[asyncio.Task[Any]] = set(self._running)
+        if self._claiming is not None:
+            self._claiming.cancel()
+            ending.add(self._claiming)
         for attempt in self._running.values():
             attempt.stop("draining")
-        if self._running:
-            await asyncio.wait(set(self._running), timeout=_RELEASE_TIMEOUT_S)
+        if ending:
+            await asyncio.wait(ending, timeout=_RELEASE_TIMEOUT_S)
 
     async def _clean_up(self, services: WorkerServices) -> None:
         try:

@@ -31,7 +31,8 @@ class HttpProxy:
     `on_response` receives the path of each request after the project has responded, before the worker gets the
     response. `drops_broadcasts` drops broadcasts over sockets, so that they are not acknowledged. Paths that start with
     `rejected_prefix` get a 503, and `rejected_count` counts them. Requests to `lost_path` are forwarded, but their
-    responses are lost: the worker gets a 504, and `lost_count` counts them.
+    responses are lost: the worker gets a 504, and `lost_count` counts them. Those to `withheld_path` are withheld until
+    the worker disconnects, and `withheld_count` counts them.
     """
 
     stack: Stack
@@ -41,6 +42,8 @@ class HttpProxy:
     rejected_count: int = 0
     lost_path: str | None = None
     lost_count: int = 0
+    withheld_path: str | None = None
+    withheld_count: int = 0
     on_response: Callable[[str], None] = lambda _path: None
     http: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(timeout=60))
 
@@ -64,6 +67,9 @@ class HttpProxy:
         if request.url.path == self.lost_path:
             self.lost_count += 1
             return Response(status_code=504)
+        if request.url.path == self.withheld_path:
+            self.withheld_count += 1
+            await request.receive()
         return Response(response.content, response.status_code, _end_to_end(response.headers.items()))
 
     async def connect(self, near: WebSocket) -> None:

@@ -26,9 +26,15 @@ from tests.harness.worker_harness import (
     RecordedChannel,
     WorkerProcess,
     app_client,
+    attempts_of,
     running_worker,
+    user_client,
     worker_metrics,
 )
+from tests.integration.processor.http_proxy import running_http_proxy
+
+CLAIM = "/rest/v1/rpc/claim_smelts"
+RENEWAL = "/rest/v1/rpc/renew_smelt_leases"
 
 
 def folders(parent: Path, pattern: str) -> list[Path]:
@@ -181,6 +187,65 @@ async def test_drain_with_an_unreachable_project_exits_and_the_lease_expires(
             await app.calls.cancel_smelt(created.id)
         finally:
             worker.close()
+
+
+async def test_drain_with_a_claim_without_response_releases_the_other_smelts(
+    project: Stack, tmp_path: Path, long_recording: Path
+) -> None:
+    async with user_client(project) as app, running_http_proxy(project) as between:
+        settings = {"SUPABASE_URL": between.url, "SMELT_CONCURRENCY": "2", "SMELT_DRAIN_S": "5", "SMELT_LEASE_S": "5"}
+        worker = WorkerProcess(project, tmp_path, before=ENDLESS_MODEL, **settings)
+        try:
+            created = await app.create(long_recording)
+            async with app.watching(created.id) as watched:
+                await submitted(app, watched)
+                between.withheld_path = CLAIM
+                text = await app.create(text_input="Anna will call Ben.")
+                await until(lambda: between.withheld_count)
+                worker.end(signal.SIGTERM)
+                assert await worker.exit_code() == 0
+            assert rows_of(project, worker) == []
+            async with Project(project.api_url, project.service_role_key) as other:
+                claims = [await claimed_by(WorkerRpc(other.rpc)) for _ in range(2)]
+            # The project has carried the claim out: its lease expires.
+            assert [claim.id for claim in claims] == [created.id, text.id]
+            assert [(claim.failure_count, claim.suspect) for claim in claims] == [(0, None)] * 2
+            endings = [one.attempts[0].ended_as for one in await attempts_of(project, created.id, text.id)]
+            assert endings == ["released", "expired"]
+            for smelt in (created, text):
+                await app.calls.cancel_smelt(smelt.id)
+        finally:
+            worker.close()
+
+
+async def test_drain_claims_nothing_after_a_renewal_in_flight(
+    project: Stack, tmp_path: Path, long_recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Then only a claim renews, before its own call.
+    monkeypatch.setattr("smelt.processor.leases._RENEW_INTERVAL_S", 1000.0)
+    after_stop: list[str] = []
+
+    def on_response(path: str) -> None:
+        if path == RENEWAL:
+            stop.set()
+        if stop.is_set():
+            after_stop.append(path)
+
+    async with user_client(project) as app, running_http_proxy(project) as between:
+        created = await app.create(long_recording)
+        async with (
+            app.watching(created.id) as watched,
+            running_worker(between.project, tmp_path, concurrency=2, drain_s=0.0, lease_s=3000) as stop,
+        ):
+            await submitted(app, watched)
+            between.on_response = on_response
+            text = await app.create(text_input="Anna will call Ben.")
+            await stop.wait()
+        assert RENEWAL in after_stop
+        assert CLAIM not in after_stop
+        assert (await app.state(text.id)).attempt == 0
+        for smelt in (created, text):
+            await app.calls.cancel_smelt(smelt.id)
 
 
 async def test_fencing_stops_reports_of_a_worker_that_lost_its_smelt(
