@@ -93,8 +93,8 @@ class Client:
         If the call raises or is cancelled, the smelt is deleted, unless there is an `idempotency_key`.
 
         Args:
-            files: Up to five recordings, a visitor one; or else pass `text`. Each is a path, or a tuple of a filename and
-                its content: bytes, a file object that is open for reading bytes, or an async iterator of bytes.
+            files: Up to five recordings, a visitor one; or else pass `text`. Each is a path, or a tuple of a filename
+                and its content: bytes, a file object that is open for reading bytes, or an async iterator of bytes.
             text: A text to process instead of recordings.
             prompts: Names of default prompts. None applies `summarize`, or the user's prompt alone; an empty list
                 applies none, so that the result is the transcript.
