@@ -53,7 +53,7 @@ async def _model(options: "WorkerOptions") -> CheckResult:
             "model",
             "fail",
             f"{options.model} does not transcribe a known recording: {exc}",
-            "a worker here claims nothing until it does; check the memory and the driver of SMELT_DEVICE",
+            "a worker here stops claiming until it does; check the memory and the driver of SMELT_DEVICE",
         )
     loaded = f"{options.model} loaded in {load_s:.1f} s, {info.compute_type} on {info.device}"
     observed = f"{loaded}; {_lanes(options, info)}"

@@ -46,7 +46,7 @@ from smelt.processor.children.frames import (
 logger = logging.getLogger(__name__)
 
 ChildStage = Literal["starting", "idle", "working"]
-KillReason = Literal["ended", "timeout", "protocol"]
+KillReason = Literal["ended", "timeout", "protocol", "error"]
 Fault = Literal["machine", "work", "unknown"]
 
 START_TIMEOUT_S: Final = 120.0
@@ -74,12 +74,12 @@ _ENVIRONMENT: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
-    """The end of a child: its exit code, or minus the number of a signal.
+    """The end of a child: its exit code, or minus the number of a signal; None if it could not be started.
 
     `killed_for` is set if the worker killed it.
     """
 
-    returncode: int
+    returncode: int | None
     stage: ChildStage
     killed_for: KillReason | None = None
     detail: str = ""
@@ -91,14 +91,20 @@ class Death:
         A SIGKILL that the worker did not send comes from an operator, or from the kernel without memory: any process
         can have used that up.
         """
-        if self.stage != "working":
+        if self.stage != "working" or self.returncode is None:
             return "machine"
-        if self.killed_for in ("timeout", "protocol") or self.returncode >= 0 or -self.returncode in _OWN_SIGNALS:
+        if (
+            self.killed_for in ("timeout", "protocol", "error")
+            or self.returncode >= 0
+            or -self.returncode in _OWN_SIGNALS
+        ):
             return "work"
         return "unknown"
 
     def __str__(self) -> str:
         """Return one line for the log and for the detail of an error."""
+        if self.returncode is None:
+            return f"the child could not be started: {self.detail}"
         if self.killed_for is not None:
             ended = f"was killed ({self.killed_for})"
         elif self.returncode < 0:
@@ -140,11 +146,14 @@ class Child:
         environment: Mapping[str, str] | None = None,
         timeout_s: float = START_TIMEOUT_S,
     ) -> "Child":
-        """Start a child and wait until it is ready; raise `ChildDied` if it ends before or is not ready in time.
+        """Start a child and wait until it is ready; raise `ChildDied` if that fails, or takes too long.
 
         It inherits the paths and the locale of the worker's environment, and gets the variables of `environment`.
         """
-        child = await cls._spawn(module, environment or {})
+        try:
+            child = await cls._spawn(module, environment or {})
+        except OSError as exc:
+            raise ChildDied(Death(returncode=None, stage="starting", detail=str(exc))) from exc
         try:
             await child.wait_ready(timeout_s)
         except BaseException:

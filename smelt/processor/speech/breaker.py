@@ -12,8 +12,9 @@ _MAX_DELAY_S: Final = 300.0
 class CircuitBreaker:
     """Opens when the model dies for a reason that is probably not the recording.
 
-    That is so if it dies while loading, or without work, or on two smelts without a success in between. While it is
-    open, a known recording is transcribed after `delay_s`, which doubles with each failure; a success closes it.
+    That is so if it dies while loading, or without work, or on two smelts without a success in between; a model that
+    is ended because it fails on a smelt has died on it. While it is open, a known recording is transcribed after
+    `delay_s`, which doubles with each failure; a success closes it.
     """
 
     def __init__(self, min_delay_s: float = _MIN_DELAY_S) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -204,6 +204,12 @@ class LoadedModel:
         while len(self._lanes) >= self.info.lanes and self._stopping:
             await asyncio.wait(self._stopping, return_when=asyncio.FIRST_COMPLETED)
 
+    async def fail(self, smelt_id: UUID, error: ModelError) -> NoReturn:
+        """Kill the child for a `ModelError` of a smelt, and raise `ChildDied`, as if it had died of its work."""
+        self.suspects = self.suspects or frozenset({smelt_id})
+        self._child.stage = "working"
+        await self._child.fail("error", str(error))
+
     async def end(self) -> None:
         """Kill the child, also one that works, and wait until its memory is free."""
         await self._child.end()
@@ -280,7 +286,8 @@ class LoadedModel:
         del self._lanes[lane.number]
 
     def _set_stage(self) -> None:
-        if self.is_alive:
+        # A child that is killed for its work stays at work, also if the last lane is left meanwhile.
+        if self.is_alive and not self.suspects:
             has_work = any(lane.stopping is None for lane in self._lanes.values())
             self._child.stage = "working" if has_work else "idle"
 

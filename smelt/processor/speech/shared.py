@@ -38,9 +38,10 @@ class SharedModel:
 
     After `idle_s` without a user it is released, and loaded again for the next one. It transcribes several recordings
     at a time, in lanes. If its child dies while it computes windows of several, each of these recordings is transcribed
-    alone from then on, window by window, so that its next death has one cause. If it dies for a reason that is probably
-    not the recording, the model is suspended until it has transcribed a known recording: everything that needs it
-    raises `ModelSuspended` meanwhile.
+    alone from then on, window by window, so that its next death has one cause. A model that fails uses less memory from
+    then on; if that is not possible, its child is ended, as if it had died of the recording. If it dies for a reason
+    that is probably not the recording, the model is suspended until it has transcribed a known recording: everything
+    that needs it raises `ModelSuspended` meanwhile.
     """
 
     def __init__(
@@ -155,9 +156,7 @@ class SharedModel:
     async def acquire(self) -> AsyncIterator[LoadedModel]:
         """Return the loaded model, which stays loaded for the block unless its child dies."""
         self._user_count += 1
-        if self._release_timer is not None:
-            self._release_timer.cancel()
-            self._release_timer = None
+        self._cancel_release()
         try:
             yield await self._usable()
         finally:
@@ -176,14 +175,15 @@ class SharedModel:
         """Transcribe a recording of a smelt from a checkpoint, by its options: yield its language, then its passages.
 
         Raises:
-            ModelError: The model failed, for example for lack of memory.
-            ChildDied: Its child died of the recording.
+            ModelError: The model failed, for example for lack of memory, and uses less from now on.
+            ChildDied: Its child died of the recording, or was ended because the model failed and can't use less memory.
             ChildKilled: Its child was killed, and not by this worker.
             ChildUnusable: The worker ends.
             ModelRestarted: Its child has ended, perhaps for another recording.
             ModelSuspended: Its child died, and that is probably not the fault of this recording.
         """
         async with self.acquire() as model:
+            options = model.options
             items = model.transcribe(
                 recording,
                 start,
@@ -194,9 +194,16 @@ class SharedModel:
                 requested=requested,
             )
             try:
-                async with aclosing(items):
-                    async for item in items:
-                        yield item
+                try:
+                    async with aclosing(items):
+                        async for item in items:
+                            yield item
+                except ModelError as exc:
+                    if await self._reduce_memory(model, options):
+                        raise
+                    # It is tried again alone: windows of others can have used the memory that was missing.
+                    self._suspects.add(smelt_id)
+                    await model.fail(smelt_id, exc)
             except ChildDied as exc:
                 self._forget(model)
                 self._raise_fault(exc, model.suspects, smelt_id)
@@ -218,24 +225,24 @@ class SharedModel:
             raise ChildKilled(str(exc)) from exc
         raise exc
 
-    async def reduce_memory(self) -> bool:
-        """Use less memory from now on; return False if that is not possible.
+    async def _reduce_memory(self, model: LoadedModel, failed: SpeechOptions) -> bool:
+        """Use less memory than a model that failed with these options; return False if that is not possible.
 
         Halves the batch size, down to none, then picks a compute type with fewer bytes.
         """
-        async with self.acquire() as model:
-            if (options := self._speech.with_smaller_batch) is not None:
-                self._speech = model.options = options
-                return True
-            compute_type = model.info.smaller_compute_type
-            if compute_type is None:
-                return False
-            self._model = replace(self._model, compute_type=compute_type)
-            # End it first: both do not fit into memory.
-            self._forget(model)
-            await model.end()
-            await self._usable()
+        if model.options.batch_size < failed.batch_size:  # Another recording has failed before.
             return True
+        if (options := self._speech.with_smaller_batch) is not None:
+            self._speech = model.options = options
+            return True
+        compute_type = model.info.smaller_compute_type
+        if compute_type is None:
+            return False
+        self._model = replace(self._model, compute_type=compute_type)
+        # End it first: both do not fit into memory.
+        await model.end()
+        self._forget(model)
+        return True
 
     async def aclose(self) -> None:
         """End the child, also one that is loading or transcribing, and all background work."""
@@ -244,8 +251,7 @@ class SharedModel:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._release_timer is not None:
-            self._release_timer.cancel()
+        self._cancel_release()
         if self._loaded is not None:
             await self._loaded.end()
         await asyncio.gather(*self._ending)
@@ -260,7 +266,13 @@ class SharedModel:
                 return model
             self._forget(model)
 
+    def _cancel_release(self) -> None:
+        if self._release_timer is not None:
+            self._release_timer.cancel()
+            self._release_timer = None
+
     def _release_when_idle(self) -> None:
+        self._cancel_release()
         if self._idle_s is not None and not self._user_count:
             self._release_timer = asyncio.get_running_loop().call_later(self._idle_s, self._release)
 
@@ -346,7 +358,7 @@ class SharedModel:
             self._breaker.start_probe()
             try:
                 await self._probe()
-            except (ChildDied, ModelError) as exc:
+            except (ChildDied, ModelError, OSError) as exc:
                 self._breaker.on_probe_failure()
                 logger.warning("the test of the model failed: %s", exc)
             except SettingsError:  # It ends the worker.

@@ -93,8 +93,6 @@ class Transcribe(Stage):
             try:
                 await self._transcribe_from(file, recording, start)
             except ModelError as exc:
-                if not await self._services.model.reduce_memory():
-                    raise FileError("transcription_failed", str(exc)) from exc
                 self._log.warning("the model failed (%s), retrying with less memory", exc)
             except ModelRestarted as exc:
                 self._log.info("continuing file %s with a new model: %s", file.id, exc)

@@ -208,6 +208,30 @@ async def test_suspended_model_releases_its_smelts_without_a_failure(
     assert len(children.calls) == 6
 
 
+async def test_model_that_keeps_failing_fails_one_file_and_is_then_suspended(
+    project: Stack, tmp_path: Path, children: PatchedChildren
+) -> None:
+    # The fourth transcription is the test of the model.
+    children.run("""
+from smelt.processor.speech.transcriber import Transcriber
+real = Transcriber.transcribe
+def transcribe(*arguments, **more):
+    if record("transcription") <= 3:
+        raise RuntimeError("CUDA failed")
+    return real(*arguments, **more)
+Transcriber.transcribe = transcribe
+""")
+    async with app_client(project) as app, running_worker(project, tmp_path, concurrency=1):
+        first, second = [await app.create(RECORDINGS / name) for name in ("greeting.ogg", "budget.ogg")]
+        await app.calls.submit_smelt(first.id)
+        failed = await app.ended(first.id)
+        await app.calls.submit_smelt(second.id)
+        completed = await app.ended(second.id)
+    assert (failed.status, failed.error_code, failed.attempt) == ("failed", "transcription_failed", 1)
+    assert (completed.status, failure_count(project, second.id)) == ("completed", 0)
+    assert len(children.calls) == 5
+
+
 @pytest.mark.parametrize("work", ENDLESS_WORK)
 async def test_killed_worker_leaves_no_process_after_a_second(
     work: str, project: Stack, tmp_path: Path, long_recording: Path, children: PatchedChildren

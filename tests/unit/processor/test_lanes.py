@@ -182,6 +182,37 @@ async def test_recording_that_kills_the_model_fails_without_the_other_one(
     assert await lanes.transcribe(opening) == good
 
 
+async def test_model_error_with_two_recordings_costs_neither_of_them(
+    two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
+) -> None:
+    then = "raise RuntimeError('CUDA failed with error out of memory')"
+    children.run(TWO_WINDOWS_AT_A_TIME.format(marker=str(children.folder / "done"), then=then))
+    found = await lanes.transcribe_all(opening, short)
+    assert found == [undisturbed(two_lanes, one) for one in (opening, short)]
+    assert [death.killed_for for death in lanes.deaths] == ["error"]
+    assert lanes.suspensions == []
+
+
+async def test_recording_on_which_the_model_always_fails_fails_without_the_other_one(
+    two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
+) -> None:
+    children.run(f"""
+from smelt.processor.speech.transcriber import Transcriber
+real = Transcriber.transcribe
+def transcribe(self, recording, *arguments, **more):
+    for number, passage in enumerate(real(self, recording, *arguments, **more)):
+        if number == 1 and recording.sample_count == {short.sample_count}:
+            raise RuntimeError("CUDA failed")
+        yield passage
+Transcriber.transcribe = transcribe
+""")
+    good, bad = await lanes.transcribe_all(opening, short)
+    assert good == undisturbed(two_lanes, opening)
+    assert isinstance(bad, FileError)
+    assert lanes.suspensions == []
+    assert await lanes.transcribe(opening) == good
+
+
 async def test_recordings_whose_model_died_are_transcribed_alone_one_window_at_a_time(
     two_lanes: WhisperModel, opening: Recording, short: Recording, lanes: Lanes, children: PatchedChildren
 ) -> None:
@@ -238,8 +269,9 @@ def transcribe(*arguments):
 WindowTranscriber.transcribe = transcribe
 """)
     process = await lanes.load()
-    with pytest.raises(ModelError, match="out of memory"):
-        _ = [item async for item in lanes.model.transcribe(uuid4(), standup, START)]
+    async with lanes.model.acquire() as model:
+        with pytest.raises(ModelError, match="out of memory"):
+            _ = [item async for item in model.transcribe(standup, START, max_step_s=lambda *_: 60.0)]
     assert await lanes.transcribe(standup) == undisturbed(two_lanes, standup)
     assert lanes.model.pid == process.pid
     assert lanes.deaths == []

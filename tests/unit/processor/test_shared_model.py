@@ -246,6 +246,48 @@ module.load_model = load_model
     assert [death.stage for death in models.deaths] == ["idle"]
 
 
+async def test_model_that_cannot_be_started_is_suspended_until_a_test_succeeds(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nowhere")
+        with pytest.raises(ModelSuspended, match="/nowhere"):
+            await model.start()
+        assert models.suspensions == [True]
+    async with asyncio.timeout(100):
+        await model.wait_usable()
+    assert models.suspensions == [True, False]
+    assert [death.stage for death in models.deaths] == ["starting"]
+
+
+@pytest.mark.parametrize("missing", ["program", "recording"])
+async def test_missing_file_in_a_test_of_the_model_fails_it(
+    missing: str,
+    short: Recording,
+    models: Models,
+    children: PatchedChildren,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    children.crash("SIGSEGV", at=1, times=2)
+    model = models()
+    with pytest.raises(ChildDied):
+        await items_of(model, short)
+    with pytest.raises(ModelSuspended):
+        await items_of(model, short)
+    with monkeypatch.context() as patched:
+        if missing == "program":
+            patched.setattr(sys, "executable", "/nowhere")
+        else:
+            nowhere = Recording(Path("/nowhere"), short.sample_count)
+            patched.setattr("smelt.processor.speech.shared.check_recording", lambda: nowhere)
+        await until(lambda: "the test of the model failed" in caplog.text)
+    async with asyncio.timeout(100):
+        await model.wait_usable()
+    assert models.suspensions == [True, False]
+
+
 async def test_failed_load_while_testing_ends_the_worker(
     short: Recording, models: Models, children: PatchedChildren
 ) -> None:
@@ -342,12 +384,38 @@ def transcribe(*arguments, **more):
     return real(*arguments, **more)
 Transcriber.transcribe = transcribe
 """)
-    model = models()
+    model = models(SpeechOptions(batch_size=2))
     pid = await loaded_pid(model)
     with pytest.raises(ModelError, match=r"CUDA failed\\x1b"):
         await items_of(model, short)
     assert len(await items_of(model, short)) > 3
     assert model.pid == pid
+
+
+async def test_model_errors_on_two_smelts_suspend_the_model_until_a_test_succeeds(
+    short: Recording, models: Models, children: PatchedChildren
+) -> None:
+    children.run("""
+from smelt.processor.speech.transcriber import Transcriber
+def transcribe(*arguments, **more):
+    record("transcription")
+    raise RuntimeError("CUDA failed")
+Transcriber.transcribe = transcribe
+""")
+    model, smelt_id = models(), uuid4()
+    for count in (1, 2):
+        with pytest.raises(ChildDied, match="CUDA failed") as error:
+            await items_of(model, short, smelt_id)
+        assert error.value.death.fault == "work"
+        assert model.pid is None
+        assert models.deaths == [error.value.death] * count
+    assert models.suspensions == []
+    with pytest.raises(ModelSuspended, match="CUDA failed"):
+        await items_of(model, short)
+    children.heal()
+    await model.wait_usable()
+    assert models.suspensions == [True, False]
+    assert len(await items_of(model, short)) > 3
 
 
 async def cancelled(model: SharedModel, recording: Recording, is_working: Callable[[], object]) -> None:
@@ -414,6 +482,42 @@ async def test_idle_model_is_released_with_its_process(models: Models) -> None:
     await until(lambda: not process.is_running())
     assert model.pid is None
     assert model.pid is None
+
+
+async def test_model_in_use_after_a_test_is_not_released(
+    short: Recording, models: Models, children: PatchedChildren
+) -> None:
+    go_on, idle_s = children.folder / "go on", 1.0
+    children.run(f"""
+import os, signal, time
+from smelt.processor.speech.transcriber import Transcriber
+real = Transcriber.transcribe
+def transcribe(*arguments, **more):
+    if record("transcription") <= 2:
+        signal.raise_signal(signal.SIGSEGV)
+    while not os.path.exists({str(go_on)!r}):
+        time.sleep(0.01)
+    return real(*arguments, **more)
+Transcriber.transcribe = transcribe
+""")
+    model = models(idle_s=idle_s)
+    with pytest.raises(ChildDied):
+        await items_of(model, short)
+    with pytest.raises(ModelSuspended):
+        await items_of(model, short)
+    await until(lambda: len(children.calls) == 3)
+    with pytest.raises(ModelSuspended):
+        await items_of(model, short)
+    # After the time at which a user without a model would release it.
+    is_later = asyncio.Event()
+    asyncio.get_running_loop().call_later(idle_s, is_later.set)
+    go_on.touch()
+    await model.wait_usable()
+    async with model.acquire():
+        pid = model.pid
+        assert pid is not None
+        await is_later.wait()
+        assert model.pid == pid
 
 
 async def test_close_ends_a_child_that_loads_or_transcribes(

@@ -195,10 +195,36 @@ async def test_model_error_in_every_batch_size_fails_the_file(
 ) -> None:
     children.run(FULL_DEVICE.format(condition="True"))
     harness = harnesses(opening, SpeechOptions(batch_size=2))
-    with pytest.raises(FileError) as error:
+    with pytest.raises(FileError, match="CUDA failed with error out of memory") as error:
         await harness.run()
     assert error.value.code == "transcription_failed"
     assert not harness.file.transcribed
+    # With a batch of 2, of 1, without one, and in another child.
+    assert len(children.calls) == 4
+    children.heal()
+    other = harnesses(opening, model=harness.model)
+    await other.run()
+    assert other.file.transcribed
+
+
+async def test_model_that_keeps_failing_is_replaced_and_continues_from_the_checkpoint(
+    demo_model: WhisperModel, opening: Recording, harnesses: Harnesses, children: PatchedChildren
+) -> None:
+    children.run("""
+from smelt.processor.speech.transcriber import Transcriber
+real, is_first = Transcriber.transcribe, record("child") == 1
+def transcribe(*arguments, **more):
+    for number, passage in enumerate(real(*arguments, **more)):
+        if is_first and number == 8:
+            raise RuntimeError("CUDA failed with error an illegal memory access was encountered")
+        yield passage
+Transcriber.transcribe = transcribe
+""")
+    options = SpeechOptions(max_span_s=15)
+    harness = harnesses(opening, options)
+    await harness.run()
+    assert harness.file.segments == undisturbed(demo_model, opening, options)
+    assert children.calls == ["child"] * 2
 
 
 async def test_out_of_memory_reloads_the_model_with_a_smaller_compute_type(

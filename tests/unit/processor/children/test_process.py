@@ -185,11 +185,14 @@ async def test_start_that_is_cancelled_leaves_no_process() -> None:
     assert_ended(list(new))
 
 
-async def test_start_of_a_missing_program_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_start_of_a_missing_program_is_the_fault_of_the_machine_and_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent")
     async with assert_no_leaks():
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(ChildDied, match=r"^the child could not be started: .*/nonexistent") as error:
             await Child.start(MISBEHAVING)
+    assert (error.value.death.stage, error.value.death.fault) == ("starting", "machine")
 
 
 @pytest.mark.parametrize(
