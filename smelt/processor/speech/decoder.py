@@ -3,6 +3,7 @@
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from inspect import signature
@@ -332,7 +333,7 @@ class WindowDecoder:
             ]
             self._model.add_word_timestamps(
                 rows,
-                tokenizers[indexes[0]],
+                _dividing(tokenizers[indexes[0]]),
                 selected.output,
                 [int(window.duration_s * _FEATURE_FRAMES_PER_S) for window in selected.windows],
                 *_PUNCTUATION,
@@ -373,10 +374,7 @@ class WindowDecoder:
     def _tokenizer(self, language: str) -> Tokenizer:
         # The model has learned to translate from other languages only.
         task = "transcribe" if language == "en" else self._options.task
-        tokenizer = Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task=task, language=language)
-        if task == "translate":
-            tokenizer.language_code = "en"  # Only the division into words depends on it.
-        return tokenizer
+        return Tokenizer(self._model.hf_tokenizer, self.is_multilingual, task=task, language=language)
 
     @cached_property
     def _vocabulary_prompt(self) -> list[int]:
@@ -428,6 +426,15 @@ def _reaches_over_pause(segments: Sequence[TokenSegment], pauses: Sequence[int])
     return any(
         segment.start_s * SAMPLE_RATE < pause < segment.end_s * SAMPLE_RATE for segment in segments for pause in pauses
     )
+
+
+def _dividing(tokenizer: Tokenizer) -> Tokenizer:
+    """Return a tokenizer that divides the text into words: a translation by the rules of English."""
+    if tokenizer.task != tokenizer.translate:
+        return tokenizer
+    dividing = copy(tokenizer)
+    dividing.language_code = "en"
+    return dividing
 
 
 def _words(rows: Sequence[dict[str, Any]], segment: TokenSegment) -> tuple[Word, ...]:

@@ -98,6 +98,7 @@ def test_words_of_a_translation_are_split_in_english(model: WhisperModel) -> Non
     [result] = decoder.decode(encoded(None), ["zh"])
     assert [word.word for segment in result.segments for word in segment.words or ()] == ENGLISH
     assert model.model.aligned == [("zh to en", [0])]
+    assert result.language == "zh"
 
 
 def test_segment_over_a_pause_is_aligned_in_its_language_behind_a_window_without_a_pause(model: WhisperModel) -> None:

@@ -264,14 +264,15 @@ async def test_llm_request_times_out_in_an_endless_error(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("field", ["content", "reasoning_content", "reasoning"])
-async def test_llm_response_is_limited_in_length(field: str) -> None:
+async def test_llm_response_is_limited_in_length(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
     written: list[str] = []
+    monkeypatch.setattr(endpoint_module, "_MAX_CHARACTERS", 30_000)
     endless = endless_response(chunk_line({field: "tea " * 64}))
-    async with synthesizer(lambda _: endless, llm_context_tokens=2000) as (made, _):
+    async with synthesizer(lambda _: endless) as (made, _):
         with pytest.raises(SynthesisPermanentError, match="does not end") as raised:
             await made.synthesize(source("Tea."), SUMMARY, lambda _: None, lambda *output: written.append(output[1]))
     assert raised.value.code == "synthesis_failed"
-    assert max(map(len, written)) <= 16 * 2000
+    assert max(map(len, written)) <= 30_000
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,7 @@ from smelt.processor.synthesis.llm.instructions import Message
 _TIMEOUT_S: Final = 120.0
 # Comments and empty chunks keep a response alive: of a service with a queue, or of one that hangs.
 _MAX_SILENCE_S: Final = 600.0
-# A response fits into the context of its model. A token of English has about four characters, and the context may be
-# larger than the setting: allow four times the setting, and at most what the largest models write in a response.
-_MAX_CHARACTERS_PER_CONTEXT_TOKEN: Final = 16
+# What the largest models write in a response: 128,000 tokens of about four characters.
 _MAX_CHARACTERS: Final = 500_000
 # Servers send the reasoning of a model, which may take minutes, in a field of either name.
 _TEXT_FIELDS: Final = ("content", "reasoning_content", "reasoning")
@@ -63,14 +61,13 @@ class Endpoint:
         self._client = openai.AsyncOpenAI(
             base_url=options.base_url, api_key=options.api_key or _NO_KEY, timeout=_TIMEOUT_S, max_retries=0
         )
-        self._max_characters = min(options.context_tokens * _MAX_CHARACTERS_PER_CONTEXT_TOKEN, _MAX_CHARACTERS)
 
     async def stream_completion(self, messages: Sequence[Message]) -> AsyncGenerator[Completion, None]:
         """Yield the response to a conversation piece by piece."""
         finished = False
         try:
             async with await self._open(messages) as stream:
-                async for chunk in _LimitedChunks(stream, self._max_characters):
+                async for chunk in _LimitedChunks(stream):
                     for choice in chunk.choices or ():
                         if choice.finish_reason == "content_filter":
                             raise SynthesisPermanentError(
@@ -129,9 +126,9 @@ class Endpoint:
 class _LimitedChunks:
     """The chunks of a response, limited in the time without text and in the length of the text with its reasoning."""
 
-    def __init__(self, stream: "openai.AsyncStream[Any]", max_characters: int) -> None:
+    def __init__(self, stream: "openai.AsyncStream[Any]") -> None:
         self._stream = stream
-        self._left_characters = max_characters
+        self._left_characters = _MAX_CHARACTERS
         self._deadline_s = _deadline_s()
 
     def __aiter__(self) -> Self:
