@@ -15,8 +15,9 @@ _MIN_BLEED_RATIO: Final = 4.0
 _MIN_SHARED: Final = 0.7
 # Two speakers may utter the same word at a time, but not the same sentence.
 _MIN_SENTENCE_WORDS: Final = 4
-# A channel with less text of its own is the voice of another one, in which the model has understood other words.
-_MIN_OWN_SHARE: Final = 0.1
+# A channel with less text of its own is the voice of another one, in which the model has understood other words: one of
+# eight on an old tape.
+_MIN_OWN_SHARE: Final = 0.2
 # Each channel has its own windows, which end segments in different places.
 _TOLERANCE_S: Final = 1.0
 

@@ -197,6 +197,19 @@ def test_other_words_that_the_model_finds_in_a_copy_of_a_voice_are_omitted() -> 
     assert [speaker for _, speaker, _ in merge(first[:1], misheard)] == ["Speaker 1", "Speaker 2"]
 
 
+def test_words_that_are_often_misheard_in_a_copy_of_a_voice_are_omitted() -> None:
+    """An old stereo tape, as a model understood each of its channels."""
+    both = [
+        spoken(56.3, 63.4, "What you will hear then are the natural resonant frequencies of the room"),
+        spoken(78.7, 83.6, "not so much as a demonstration of a physical fact."),
+        spoken(86.2, 96.5, "but more as a way to smooth out any irregularities my speech might have."),
+    ]
+    first = [*both, spoken(66.5, 68.6, "articulated by speech."), spoken(72.8, 76.8, "I regard this activity")]
+    misheard = [spoken(66.5, 67.9, "the"), spoken(67.9, 68.9, "the"), spoken(72.9, 73.7, "by regard")]
+    second = [*both, *misheard, spoken(75.6, 76.7, "to this activity")]
+    assert {speaker for _, speaker, _ in merge(first, second)} == {"Speaker 1"}
+
+
 def test_same_word_of_two_speakers_at_a_time_is_kept() -> None:
     left = [spoken(0, 4, "Shall we meet at the station tomorrow?"), spoken(5, 6, "Yes.")]
     right = [spoken(5, 6, "Yes."), spoken(7, 9, "I will be there at eight.")]
