@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from smelt.contract.state import Word
 from smelt.processor.media.recording import SAMPLE_RATE, Samples
 from smelt.processor.speech.languages import SLICE_S, slice_starts
-from smelt.processor.speech.tokens import TokenSegment, split_at_timestamps
+from smelt.processor.speech.tokens import TokenSegment, split_at_timestamps, without_repetition
 from smelt.processor.speech.vad import SpeechAudio
 from smelt.processor.speech.values import SpeechOptions
 from smelt.processor.speech.vocabulary import fitting_prompt
@@ -301,6 +301,8 @@ class WindowDecoder:
                 tick_s=tick_s,
                 window_s=window.duration_s,
             )
+            if not is_first:
+                segments = without_repetition(one.segments, segments, timestamp_begin=tokenizer.timestamp_begin)
             one.add(result, segments, end_s)
 
     def _detect(

@@ -1,8 +1,12 @@
 """Splits the tokens of a window into segments at its timestamps. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Final
+
+# Fast speech has about eight.
+_MAX_TOKENS_PER_S: Final = 12.0
 
 
 @dataclass(frozen=True)
@@ -44,3 +48,25 @@ def split_at_timestamps(
         part = tuple(tokens[first:end])
         segments.append(TokenSegment(time_s(part[0]) if is_mark[first] else 0.0, time_s(part[-1]), part))
     return segments, window_s if ends_in_window else segments[-1].end_s
+
+
+def without_repetition(
+    before: Sequence[TokenSegment], after: Sequence[TokenSegment], *, timestamp_begin: int
+) -> list[TokenSegment]:
+    """Return the segments of a continuation without the words that end the segments before it.
+
+    A model may begin again at the sentence in which it has stopped, and write all of it into the time of its rest: more
+    than anybody can speak in this time. A sentence that is really spoken twice has the time for it.
+    """
+    first, *others = after
+    text = _text(first, timestamp_begin)
+    if len(text) <= _MAX_TOKENS_PER_S * (first.end_s - first.start_s):
+        return [*after]
+    written = tuple(token for segment in before for token in _text(segment, timestamp_begin))
+    count = next((n for n in range(min(len(text), len(written)), 0, -1) if written[-n:] == text[:n]), 0)
+    rest = text[count:]
+    return [replace(first, tokens=rest), *others] if rest else others
+
+
+def _text(segment: TokenSegment, timestamp_begin: int) -> tuple[int, ...]:
+    return tuple(token for token in segment.tokens if token < timestamp_begin)

@@ -44,5 +44,7 @@ def _part(target: Path, source: Path, start_s: float, end_s: float) -> Path:
 
 def _run_worker(stack: Stack, model: Path, folder: Path) -> None:
     settings = {"SMELT_MODEL": str(model), "SMELT_COMPUTE_TYPE": "int8", "SMELT_TEMP_DIR": str(folder / "work")}
+    # Measured, they would depend on what else runs, and with them the text.
+    settings |= {"SMELT_MODEL_LANES": "2", "SMELT_CPU_THREADS": "1"}
     command = [sys.executable, "-m", "smelt", "worker", "--once"]
     run(command, env={**os.environ, **stack.env(), **settings}, cwd=folder, timeout_s=WORKER_TIMEOUT_S, check=True)

@@ -59,6 +59,9 @@ def requested(real_speech: Path, real_model: Path, tmp_path_factory: pytest.Temp
                     model=str(real_model),
                     compute_type="int8",
                     batch_size=batch_size,
+                    # Measured, they would depend on what else runs, and with them the text.
+                    model_lanes=2,
+                    cpu_threads=1,
                 )
             )
             found |= {f"batched {name}" if batch_size else name: one for name, one in made.items()}

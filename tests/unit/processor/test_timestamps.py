@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smelt.processor.speech.tokens import split_at_timestamps
+from smelt.processor.speech.tokens import TokenSegment, split_at_timestamps, without_repetition
 
 BEGIN = 1000
 
@@ -52,3 +52,25 @@ def test_timestamps_split_any_tokens_into_segments_inside_the_window(tokens: lis
     assert all(0 <= start_s <= window_s and 0 <= stop_s <= window_s for start_s, stop_s, _ in segments)
     found = [token for _, _, text in segments for token in text]
     assert found == [token for token in tokens if token < BEGIN][: len(found)]
+
+
+def marked(start_s: float, end_s: float, *text: int) -> TokenSegment:
+    return TokenSegment(start_s, end_s, (at(start_s), *text, at(end_s)))
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        pytest.param(marked(6.0, 7.0, *range(2, 24)), [(20, 21, 22, 23)], id="sentence again, and its rest"),
+        pytest.param(marked(6.0, 7.0, *range(5, 20)), [], id="end of the sentence again"),
+        pytest.param(marked(6.0, 14.0, *range(2, 20)), [tuple(range(2, 20))], id="spoken twice"),
+        pytest.param(marked(6.0, 7.0, 30, *range(2, 24)), [(30, *range(2, 24))], id="other words"),
+    ],
+)
+def test_words_before_a_continuation_are_not_repeated_faster_than_speech(
+    after: TokenSegment, kept: list[tuple[int, ...]]
+) -> None:
+    before = [marked(0.0, 2.0, *range(2, 10)), marked(2.0, 6.0, *range(10, 20))]
+    following = marked(14.0, 15.0, 40)
+    found = without_repetition(before, [after, following], timestamp_begin=BEGIN)
+    assert [tuple(token for token in one.tokens if token < BEGIN) for one in found] == [*kept, (40,)]
