@@ -16,7 +16,7 @@ from smelt.processor.synthesis.llm.instructions import Message
 _TIMEOUT_S: Final = 120.0
 # Comments and empty chunks keep a response alive: of a service with a queue, or of one that hangs.
 _MAX_SILENCE_S: Final = 600.0
-# What the largest models write in a response: 128,000 tokens of about four characters.
+# The longest response of the largest models: 128,000 tokens of about four characters.
 _MAX_CHARACTERS: Final = 500_000
 # Servers send the reasoning of a model, which may take minutes, in a field of either name.
 _TEXT_FIELDS: Final = ("content", "reasoning_content", "reasoning")
