@@ -395,9 +395,10 @@ $('text-form').addEventListener('submit', async (event) => {
   $('text-error').hidden = true
   try {
     const { prompts } = request()
+    const { user } = session
     const job = await upload.client.create({ text: $('text-input').value, prompts })
     $('text-input').value = ''
-    navigate(job.id)
+    if (!user || session.user?.id === user.id) navigate(job.id) // Unless another user, or nobody, is signed in now.
   } catch (error) {
     $('text-error').textContent = error.message
     $('text-error').hidden = false
@@ -433,6 +434,7 @@ $('account').addEventListener('click', () => {
 })
 $('sign-out').addEventListener('click', async () => {
   $('profile').close()
+  if (upload.hasAttribute('uploading')) upload.cancel() // Its end would show the smelt to a visitor.
   navigate(null) // Before the session ends: a visitor may not read what is shown.
   await session.signOut()
 })
