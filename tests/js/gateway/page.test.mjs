@@ -311,6 +311,25 @@ describe('page', { skip, concurrency: 3 }, () => {
     }
   })
 
+  test('an upload that would end after a sign-out does not show its smelt', () =>
+    withPage(
+      async (page) => {
+        const email = await signUp(page)
+        const held = new Promise((hold) => page.route(/\/submit$/, hold, { times: 1 }))
+        await page.setInputFiles('smelt-upload input', audio('late.ogg'))
+        const submission = await held
+        const response = await submission.fetch()
+        await page.getByRole('button', { name: email }).click()
+        await page.getByRole('button', { name: 'Sign out' }).click()
+        await page.getByRole('button', { name: 'Sign in' }).waitFor()
+        await submission.fulfill({ response }).catch(() => {}) // The page may have cancelled it.
+        await page.locator('smelt-upload:not([uploading])').waitFor()
+        assert.equal(new URL(page.url()).search, '')
+        assert.ok(await page.locator('#start').isVisible())
+      },
+      { expects: /40[0-9]/ },
+    ))
+
   test('two users see their own transcriptions and notifications alone', () =>
     withPage((first) =>
       withPage(
