@@ -200,7 +200,7 @@ def test_other_words_that_the_model_finds_in_a_copy_of_a_voice_are_omitted() -> 
 def test_words_that_are_often_misheard_in_a_copy_of_a_voice_are_omitted() -> None:
     """An old stereo tape, as a model understood each of its channels."""
     both = [
-        spoken(56.3, 63.4, "What you will hear then are the natural resonant frequencies of the room"),
+        spoken(42.3, 51.7, "I am sitting in a room different from the one you are in now."),
         spoken(78.7, 83.6, "not so much as a demonstration of a physical fact."),
         spoken(86.2, 96.5, "but more as a way to smooth out any irregularities my speech might have."),
     ]
