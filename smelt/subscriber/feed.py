@@ -118,6 +118,8 @@ class Feed(LiveIterator[FeedChange]):
         smelts = await self._project.rpc.rows("smelts", mine)
         files = await self._project.rpc.rows("smelt_files", mine)
         self._publish(self._mirror.merge_rows(_parsed(SmeltRow, smelts), _parsed(FileRow, files)))
+        if self._mirror.is_uncertain:
+            self._reconciler.request_gap_read()
         self._loaded.set()
 
     def _fail(self, error: SmeltError) -> None:

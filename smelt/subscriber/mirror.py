@@ -55,9 +55,13 @@ def cache_keys_for(change: FeedChange) -> frozenset[CacheKey]:
 
 
 class RowMirror:
-    """All known smelts and files of a user; every `merge_*` method returns the resulting changes."""
+    """All known smelts and files of a user; every `merge_*` method returns the resulting changes.
+
+    `is_uncertain` is True if the last read may have undone a newer change; the next read decides it.
+    """
 
     def __init__(self) -> None:
+        self.is_uncertain = False
         self._deleted_at: dict[UUID, float] = {}
         self._smelts = _Table(
             SmeltRow,
@@ -107,12 +111,16 @@ class RowMirror:
     def merge_rows(self, smelts: Sequence[SmeltRow], files: Sequence[FileRow]) -> list[FeedChange]:
         """Merge the response of a read, which contains all rows.
 
-        Live changes that arrived meanwhile may be older: those from before the join that triggered the read.
+        Live changes that arrived meanwhile may be older: those from before the join that triggered the read. Of a file,
+        which has no `seq`, a change may also be newer although the response is ahead of its smelt. The response wins,
+        and `is_uncertain` is True until the next read.
         """
         known = self._smelts.rows
         ahead = {row.id for row in smelts if row.id not in known or known[row.id].seq < row.seq}
+        replaced = {row.id: row for row in files if row.smelt_id in ahead and row.id in self._files.touched}
+        self.is_uncertain = any(self._files.rows.get(row_id) != row for row_id, row in replaced.items())
         self._smelts.touched -= ahead
-        self._files.touched -= {row.id for row in files if row.smelt_id in ahead}
+        self._files.touched -= replaced.keys()
         return [*self._smelts.merge_rows(smelts), *self._files.merge_rows(files)]
 
 

@@ -23,7 +23,7 @@ from smelt.backend.realtime import (
 from smelt.backend.retries import reconnect_wait_s
 from smelt.backend.waiting import wait_for_event
 from smelt.errors import SmeltError, TransientError
-from smelt.subscriber.freshness import FIRST_READ_S, LIVE_POLL_S, Freshness, freshness, poll_in_s
+from smelt.subscriber.freshness import FIRST_READ_S, GAP_READ_S, LIVE_POLL_S, Freshness, freshness, poll_in_s
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Reconciler:
         self._channel: Channel | None = None
         self._due_at = float("inf")
         self._read_requested = False
+        self._gap_read_requested = False
         self._failures = 0
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -94,6 +95,10 @@ class Reconciler:
         self._read_requested = True
         self._changed.set()
 
+    def request_gap_read(self) -> None:
+        """Read once more shortly after the read that calls this, also without polling."""
+        self._gap_read_requested = True
+
     async def _run(self) -> None:
         try:
             while True:
@@ -121,7 +126,11 @@ class Reconciler:
             return
         self._failures = 0
         self.read_at = time.monotonic()
-        self._due_at = self._planned_at(READ_PAUSE_FACTOR * (self.read_at - began_at))
+        pause_s = READ_PAUSE_FACTOR * (self.read_at - began_at)
+        self._due_at = self._planned_at(pause_s)
+        if self._gap_read_requested:
+            self._gap_read_requested = False
+            self._due_at = time.monotonic() + min(max(GAP_READ_S, pause_s), LIVE_POLL_S)
 
     def _planned_at(self, pause_s: float = 0.0) -> float:
         if not self._polling:

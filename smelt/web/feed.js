@@ -1,5 +1,6 @@
 // All smelts and files that the signed-in user owns, from live changes and reads.
 import { UserLive } from './live.js'
+import { GAP_READ_MS } from './polling.js'
 
 /** @import { Account, FeedChange, FeedView } from './smelt.d.ts' */
 /** @import { FileRow, SmeltRow } from './contract.d.ts' */
@@ -61,9 +62,13 @@ export class Feed extends UserLive {
 
   /** @param {[any[], any[]]} rows */
   mergeRows([smelts, files]) {
-    // Changes that arrived meanwhile may be older: those from before the join that triggered the read.
+    // Changes that arrived meanwhile may be older: those from before the join that triggered the read. That of a file,
+    // which has no `seq`, may also be newer: the next read decides it.
     const ahead = new Set(smelts.filter(({ id, seq }) => !(this.#rows.smelts.get(id)?.seq >= seq)).map(({ id }) => id))
-    for (const { id, smelt_id } of [...smelts, ...files]) if (ahead.has(smelt_id ?? id)) this.#touched.delete(id)
+    const undoes = (/** @type {any} */ { id, smelt_id }) => ahead.has(smelt_id ?? id) && this.#touched.delete(id)
+    const replaced = [...smelts, ...files].filter(undoes)
+    const isUncertain = replaced.some((row) => row.smelt_id && !isSame(row, this.#rows.smelt_files.get(row.id)))
+    this.liveReadMs = isUncertain ? GAP_READ_MS : LIVE_READ_MS
     this.#publish([...this.#mergeTable('smelts', smelts), ...this.#mergeTable('smelt_files', files)])
   }
 
@@ -103,7 +108,7 @@ export class Feed extends UserLive {
   #put(table, row) {
     const before = this.#rows[table].get(row.id) ?? null
     if (this.#deletedAt.has(table === 'smelts' ? row.id : row.smelt_id)) return []
-    if (before && (row.seq < before.seq || JSON.stringify(row) === JSON.stringify(before))) return []
+    if (before && (row.seq < before.seq || isSame(row, before))) return []
     this.#rows[table].set(row.id, row)
     return [change(table, before ? 'update' : 'insert', row, before)]
   }
@@ -129,6 +134,9 @@ export class Feed extends UserLive {
     for (const one of changes) this.emit(one)
   }
 }
+
+/** @param {any} row @param {any} other */
+const isSame = (row, other) => JSON.stringify(row) === JSON.stringify(other)
 
 /**
  * Return a change with the keys of the cache entries that it makes stale.

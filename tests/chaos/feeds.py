@@ -40,7 +40,7 @@ class Feeds:
                 *(one for one in notifications if one.id not in {known.id for known in recorder.notifications}),
             ]:
                 self._raise_errors()
-                assert time.monotonic() < deadline_s, lacking
+                assert time.monotonic() < deadline_s, [(row, recorder.rows.get(row.id)) for row in lacking]
                 await asyncio.sleep(POLL_S)
             assert recorder.rows.keys() == rows.keys()
         self._raise_errors()

@@ -8,8 +8,8 @@ const SMELT = { id: 's', seq: 4, status: 'pending', created_at: '2026-01-01' }
 const FILE = { id: 'f', smelt_id: 's', status: 'pending', position: 0, progress: 0, created_at: '2026-01-01' }
 const stateOf = ({ smelts: [smelt], files: [file] }) => [smelt?.seq, file?.progress]
 
-/** Observe a feed, then read `rows` while the changes of `live` arrive; return the state that follows. */
-async function stateAfter(t, { rows, live }) {
+/** Observe a feed, then read `rows` while the changes of `live` arrive; return the feed and its project. */
+async function after(t, { rows, live }) {
   const project = new Project()
   project.tables = { smelts: [SMELT], smelt_files: [FILE] }
   const { feed } = connectSmelt({ transport: project })
@@ -26,8 +26,12 @@ async function stateAfter(t, { rows, live }) {
   })
   await feed.requestUpdate()
   await settle()
-  return stateOf(feed.getSnapshot())
+  project.account = account
+  return { feed, project }
 }
+
+/** Return the state that follows. */
+const stateAfter = async (t, given) => stateOf((await after(t, given)).feed.getSnapshot())
 
 test('a read wins over older changes that arrive meanwhile', async (t) => {
   const rows = { smelts: [{ ...SMELT, seq: 7 }], smelt_files: [{ ...FILE, progress: 100 }] }
@@ -45,4 +49,16 @@ test('newer changes that arrive meanwhile win over a read', async (t) => {
     ['smelt_files', { ...FILE, progress: 50 }],
   ]
   assert.deepEqual(await stateAfter(t, { rows, live }), [7, 50])
+})
+
+test('a change of a file that a read may have undone is read once more, soon', async (t) => {
+  const rows = { smelts: [{ ...SMELT, seq: 5 }], smelt_files: [{ ...FILE, progress: 20 }] }
+  const live = [['smelt_files', { ...FILE, progress: 50 }]]
+  const { feed, project } = await after(t, { rows, live })
+  assert.deepEqual(stateOf(feed.getSnapshot()), [5, 20])
+  project.tables.smelt_files = [{ ...FILE, progress: 50 }]
+  await until(() => stateOf(feed.getSnapshot())[1] === 50, 'the next read')
+  const { reads } = project
+  await new Promise((resolve) => setTimeout(resolve, 2000))
+  assert.equal(project.reads, reads)
 })

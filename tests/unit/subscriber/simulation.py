@@ -254,6 +254,23 @@ def smelt_row(smelt_id: UUID, seq: int, status: str) -> dict[str, Any]:
     }
 
 
+def file_row(file_id: UUID, smelt_id: UUID, status: str) -> dict[str, Any]:
+    unknown = ("duration_seconds", "language", "error_code", "error_message")
+    return {
+        **dict.fromkeys(unknown),
+        "id": str(file_id),
+        "smelt_id": str(smelt_id),
+        "position": 0,
+        "filename": "meeting.wav",
+        "input_type": "audio",
+        "size_bytes": 1000,
+        "status": status,
+        "stage": "transcribing",
+        "progress": 0,
+        "created_at": NOW.isoformat(),
+    }
+
+
 def notification(smelt_id: UUID) -> dict[str, Any]:
     return {
         "id": str(uuid4()),

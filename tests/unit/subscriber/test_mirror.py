@@ -140,6 +140,10 @@ def test_row_mirror_read_wins_over_older_changes_that_arrive_meanwhile() -> None
     assert len(mirror.merge_rows([newer], [FileRow.model_validate(file(IDS[1], IDS[0], 100))])) == 2
     assert mirror.smelts[IDS[0]].seq == 7
     assert mirror.files[IDS[1]].progress == 100
+    assert mirror.is_uncertain  # A file has no `seq`: its change may have been newer.
+    mirror.start_read()
+    mirror.merge_rows([newer], [FileRow.model_validate(file(IDS[1], IDS[0], 100))])
+    assert not mirror.is_uncertain
 
 
 def test_row_mirror_read_reports_inserts_updates_and_deletes() -> None:

@@ -26,7 +26,7 @@ from tests.harness.histories import (
     segments_event,
 )
 from tests.harness.simulated_clock import simulate
-from tests.unit.subscriber.simulation import BATCH, Server, SimulatedProject, wait_until
+from tests.unit.subscriber.simulation import BATCH, Server, SimulatedProject, file_row, smelt_row, wait_until
 
 HOUR_S = 3600.0
 
@@ -230,6 +230,27 @@ def test_feed_reconciles_all_rows_every_five_minutes() -> None:
 
     tables = 2
     assert 9 * tables <= simulate(follow(), seed=0) <= 12 * tables
+
+
+@pytest.mark.parametrize("polling", [True, False])
+def test_feed_has_the_newest_file_although_it_changes_during_the_read_after_a_join(polling: bool) -> None:
+    file = file_row(FILES[0], SMELT, "processing")
+
+    async def follow(server: Server) -> str:
+        server.put("smelts", smelt_row(SMELT, 1, "transcribing"))
+        server.put("smelt_files", file)
+        async with Client(SimulatedProject(server), polling=polling) as client, client.feed() as feed:
+            await feed.loaded()
+            [channel] = server.channels
+            channel.disconnect()
+            server.put("smelts", smelt_row(SMELT, 2, "transcribing"))
+            await wait_until(lambda: channel.joined)
+            await asyncio.sleep(server.chance.uniform(0, 2))  # Until the end of the read, at the latest.
+            server.put("smelt_files", {**file, "status": "completed"})
+            await asyncio.sleep(20)
+            return feed.files[FILES[0]].status
+
+    assert {simulate(follow(Server(random.Random(seed))), seed) for seed in range(100)} == {"completed"}
 
 
 @pytest.mark.parametrize("polling", [True, False])
