@@ -81,7 +81,6 @@ async def follow_in_chromium(url: str, received: Received, is_ready: asyncio.Eve
 
 
 @pytest.mark.own_project("whose worker is killed")
-@pytest.mark.timeout(240)
 async def test_readers_lose_and_double_nothing_over_killed_workers_and_gateways(
     fresh_stack: Stack, tmp_path: Path
 ) -> None:

@@ -40,7 +40,7 @@ SHORT_HEARTBEAT_MS: Final = 1_000
 GATEWAY_EXIT_TIMEOUT_S: Final = 30.0
 
 pytestmark = [
-    pytest.mark.timeout(240),  # The first test waits for the outcomes of all cases.
+    pytest.mark.timeout(480),  # The first test waits for the outcomes of all cases.
     pytest.mark.own_project("whose only worker and whose JWT secret are those of the test"),
     pytest.mark.skipif(
         shutil.which("node") is None or not (JS / "node_modules").exists(), reason="run `npm install` in tests/js"

@@ -15,12 +15,9 @@ from tests.harness.stacks import running_local
 
 JS = ROOT / "tests" / "js"
 
-pytestmark = [
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(
-        shutil.which("node") is None or not (JS / "node_modules").exists(), reason="run `npm install` in tests/js"
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    shutil.which("node") is None or not (JS / "node_modules").exists(), reason="run `npm install` in tests/js"
+)
 
 
 @pytest.fixture

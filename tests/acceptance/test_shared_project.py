@@ -77,7 +77,7 @@ def run_tests(project: Stack, *arguments: str | Path, path: str = "") -> tuple[i
         env=environment({**project.env(), **keys}),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     return done.returncode, done.stdout + done.stderr
@@ -98,7 +98,7 @@ def contents(project: Stack) -> dict[str, object]:
         return {**found.contents(), "realtime.messages": message_count}
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_shared_project_is_unchanged_after_two_runs_of_integration_tests(project: Stack) -> None:
     before = contents(project)
     assert before["public.smelts"] == 1

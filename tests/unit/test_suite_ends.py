@@ -54,8 +54,11 @@ def test_timeout_of_a_teardown_ends_the_process_with_its_stacks(tmp_path: Path, 
     assert f'File "{test}", line 6 in stuck' in done.stderr
 
 
-def test_limits_of_tests_are_set(pytestconfig: pytest.Config) -> None:
-    assert 0 < float(pytestconfig.getini("timeout")) < float(pytestconfig.getini("faulthandler_timeout"))
+def test_limits_of_all_tests_are_below_that_of_the_process(request: pytest.FixtureRequest) -> None:
+    marks = [mark.args[0] for item in request.session.items for mark in item.iter_markers("timeout")]
+    limits = [float(request.config.getini("timeout")), *marks]
+    assert min(limits) > 0
+    assert max(limits) < float(request.config.getini("faulthandler_timeout"))
 
 
 def test_sigint_reaches_tests_whose_parent_ignores_it() -> None:

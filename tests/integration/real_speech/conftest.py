@@ -16,7 +16,7 @@ from tests.integration.real_speech.real_transcripts import PARTS, RECORDINGS, Tr
 
 RATE = 16_000
 MAX_FILES = 5
-WORKER_TIMEOUT_S = 480.0
+WORKER_TIMEOUT_S = 800.0
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from words_scoring import align, without_loops, words_of
 
 from tests.integration.real_speech.real_transcripts import RECORDINGS, Transcript
 
-pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(900)]
 
 # The most wrong words: those of the model at its best, and some more. A gap splits a sentence, which costs a few words.
 MAX_ERRORS = {

@@ -11,7 +11,7 @@ from speakers_scoring import score
 from smelt.processor.media.recording import SAMPLE_RATE, Recording
 from smelt.processor.speakers.finder import SpeakerFinder
 
-pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_speech, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(("name", "seconds", "speakers", "bar"), [("call", 137, 2, 0.06), ("ten", 300, 4, 0.09)])
